@@ -1,0 +1,3 @@
+from ganlab.cli import app
+
+app(prog_name="ganlab")
