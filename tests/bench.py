@@ -1,0 +1,109 @@
+"""Speed and memory, in a table of medians: make bench. Not a test: machines differ, and shared ones differ by the minute.
+
+Each pair is timed in turns, ours and by hand, so that both meet the same weather.
+"""
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from functools import partial
+
+import torch
+from torch import nn
+from torch.nn.functional import softplus
+
+from ganlab.data import load
+from ganlab.gan import GAN
+from ganlab.models.mlp import mlp
+from ganlab.synthetic import scenes
+from ganlab.trainer import Trainer
+
+ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
+
+
+def dcgan64(nf=16):
+    "DCGAN's layers for 64x64 color images, at a quarter of the paper's width."
+    up = lambda i, o, *rest: nn.Sequential(nn.ConvTranspose2d(i, o, 4, *rest, bias=False), nn.BatchNorm2d(o), nn.ReLU())
+    down = lambda i, o: nn.Sequential(nn.Conv2d(i, o, 4, 2, 1, bias=False), nn.BatchNorm2d(o), nn.LeakyReLU(0.2))
+    G = nn.Sequential(nn.Unflatten(1, (100, 1, 1)), up(100, nf * 8, 1, 0), up(nf * 8, nf * 4, 2, 1), up(nf * 4, nf * 2, 2, 1), up(nf * 2, nf, 2, 1),
+                      nn.ConvTranspose2d(nf, 3, 4, 2, 1), nn.Tanh())
+    D = nn.Sequential(nn.Conv2d(3, nf, 4, 2, 1), nn.LeakyReLU(0.2), down(nf, nf * 2), down(nf * 2, nf * 4), down(nf * 4, nf * 8), nn.Conv2d(nf * 8, 1, 4))
+    return GAN(G, D, 100)
+
+
+def by_hand(gan, data, batch):
+    "One step as a plain loop: a generator that yields after each step."
+    G, D = gan.generator, gan.discriminator
+    d_move, g_move = ADAM(D.parameters()), ADAM(G.parameters())
+    while True:
+        for index in torch.randperm(len(data)).split(batch)[:-1]:
+            real = data[index]
+            with torch.no_grad(): fake = G(torch.randn(batch, 100))
+            loss = softplus(-D(real)).mean() + softplus(D(fake)).mean()
+            d_move.zero_grad(); loss.backward(); d_move.step()
+            D.requires_grad_(False)  # as the trainer does
+            loss = softplus(-D(G(torch.randn(batch, 100)))).mean()
+            g_move.zero_grad(); loss.backward(); g_move.step()
+            D.requires_grad_(True)
+            loss.item()  # everybody prints it
+            yield
+
+
+def timed(f, n):
+    start = time.perf_counter()
+    for _ in range(n): f()
+    return (time.perf_counter() - start) / n
+
+
+def compare(name, make, data, batch, steps, rounds=15):
+    "Median seconds a step of the Trainer and of the plain loop, in alternating rounds, and the overhead."
+    trainer, plain = Trainer(make(), data, batch, optimizer=ADAM), by_hand(make(), data, batch)
+    loop = partial(next, plain)
+    timed(trainer.step, steps), timed(loop, steps)
+    pairs = [(timed(trainer.step, steps), timed(loop, steps)) for _ in range(rounds)]
+    ours, theirs = (statistics.median(p[i] for p in pairs) for i in (0, 1))
+    yield f"{name}: Trainer", f"{ours * 1e3:.2f} ms/step"
+    yield f"{name}: by hand", f"{theirs * 1e3:.2f} ms/step"
+    yield f"{name}: overhead (median of paired ratios)", f"{100 * (statistics.median(a / b for a, b in pairs) - 1):+.1f} %"
+
+
+def imports():
+    "Seconds of `import ganlab` beyond torch, in fresh interpreters."
+    code = "import torch, sys, time; n = len(sys.modules); t = time.perf_counter(); import ganlab; print(time.perf_counter() - t, len(sys.modules) - n, 'torchvision' in sys.modules, 'matplotlib' in sys.modules)"
+    rows = [subprocess.check_output([sys.executable, "-c", code], text=True).split() for _ in range(5)]
+    yield "import ganlab, beyond torch", f"{1e3 * statistics.median(float(r[0]) for r in rows):.1f} ms, {rows[0][1]} modules"
+    yield "  torchvision, matplotlib imported", f"{rows[0][2]}, {rows[0][3]}"
+
+
+def folder():
+    "Images per second of `load` on 1,000 JPEGs of 256x256."
+    from PIL import Image
+    with tempfile.TemporaryDirectory() as home:
+        for i, scene in enumerate(scenes(20, 256)):
+            for k in range(50): Image.fromarray(scene.permute(1, 2, 0).numpy()).save(f"{home}/{i}-{k}.jpg", quality=90)
+        load(home, size=64)
+        seconds = statistics.median(timed(partial(load, home, size=64), 1) for _ in range(3))
+    yield "load 1,000 JPEGs of 256x256 at 64", f"{1000 / seconds:,.0f} images/s"
+
+
+def memory():
+    "Peak memory after 100 steps and after 1,000 more."
+    trainer = Trainer(mlp(28), torch.rand(1000, 1, 28, 28) * 2 - 1)
+    peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    trainer.fit(100)
+    before = peak()
+    trainer.fit(1000)
+    yield "peak memory after 100 steps", f"{before:,.0f} MiB"
+    yield "  growth over 1,000 more", f"{peak() - before:+.1f} MiB"
+
+
+if __name__ == "__main__":
+    print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}\n")
+    grey, color = torch.rand(2000, 1, 28, 28) * 2 - 1, scenes(100, 64) / 127.5 - 1
+    sections = [memory(), imports(), folder(), compare("MLP 784, batch 64", partial(mlp, 28), grey, 64, 20), compare("DCGAN-64, batch 16", dcgan64, color, 16, 4)]
+    for rows in sections:
+        for what, number in rows: print(f"{what:<52} {number}", flush=True)
