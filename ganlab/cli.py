@@ -101,7 +101,7 @@ def play(trainer, out: Path, steps: int):
     try: trainer.fit(max(0, steps - trainer.steps))
     except KeyboardInterrupt:
         say(f"\nstopped after step {trainer.steps}, saved. To go on: {command} train --resume --out {out} --steps {steps}")
-        leave(trainer.accelerator)
+        leave(trainer.accelerator, 130)
         raise typer.Exit(130) from None
     say(f"{out}: {trainer.steps} steps, saved")
     leave(trainer.accelerator)

@@ -161,7 +161,7 @@ def start(folder: str | Path, model: dict, data: dict, **training) -> Trainer:
     data = dict(data, root=str(data_root(data["root"]).resolve())) if data.get("root") else dict(data)
     if data["name"] not in SOURCES and Path(data["name"]).is_dir(): data["name"] = str(Path(data["name"]).resolve())
     folder.mkdir(parents=True, exist_ok=True)
-    first = int(os.environ.get("RANK", 0)) == 0  # of the processes that torchrun starts
+    first = (torch.distributed.get_rank() if torch.distributed.is_initialized() else int(os.environ.get("RANK", 0))) == 0
     with acquire(FileLock(folder / ".lock")) if first else nullcontext():
         if first and (folder / "config.json").exists():
             raise FileExistsError(f"{folder} holds a run, at step {latest_step(folder)}: resume it, or choose another folder")

@@ -7,7 +7,9 @@ __all__ = ['SIDES', 'ADAM', 'Schedule', 'History', 'Callback', 'frozen', 'averag
            'interrupts']
 
 # %% ../nbs/14_trainer.ipynb #03-453780ca
+import os
 import signal
+import sys
 import threading
 import time
 from array import array
@@ -108,10 +110,17 @@ def average_over_processes(accelerator: Accelerator, tensors: list[Tensor]):
     for t, part in zip(tensors, mean.split([t.numel() for t in tensors])): t.copy_(part.view_as(t))
 
 # %% ../nbs/14_trainer.ipynb #15-b2aabdba
-def leave(accelerator: Accelerator):
-    "Part company at the end of a script: without the wait, a process may take the others' connections down with it."
+def leave(accelerator: Accelerator, code: int = 0):
+    """The last line of a script that several processes run: wait for all, dissolve their group, exit with `code`.
+
+    The exit is at once, without Python's own clean-up, in which gloo's threads sometimes abort a process that is done.
+    A single process just goes on.
+    """
     accelerator.wait_for_everyone()
     accelerator.end_training()
+    if accelerator.num_processes > 1:
+        sys.stdout.flush(); sys.stderr.flush()
+        os._exit(code)
 
 
 class Trainer:

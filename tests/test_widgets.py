@@ -81,7 +81,7 @@ def test_a_slider_redraws_the_best_discriminator(lab, browser):
     "The function of the objectives chapter, by keyboard; one step back restores every pixel."
     chapter = nbformat.read(os.path.join(os.path.dirname(__file__), "../nbs/11_objectives.ipynb"), as_version=4)
     code = [c.source for c in chapter.cells if c.cell_type == "code"]
-    wanted = [c for c in code if any(s in c for s in ("import matplotlib", "x = torch.linspace(-6", "def draw_best"))]
+    wanted = [c for c in code if any(s in c for s in ("import matplotlib", "x = torch.linspace(-15", "def draw_best"))]
     page = open_notebook(lab, browser, "slider.ipynb", "import torch\nfrom ganlab.objectives import *\n" + "\n".join(wanted))
     assert "0.492" in page.inner_text("[role=status]")
     before = page.evaluate(PIXELS, ".widget-image")
