@@ -150,7 +150,7 @@ class Trainer:
         self._same_start()
 
     def _optimizer(self, make: Callable, side: str):
-        return self.accelerator.prepare(make([p for p in self.gan.parameters_of(side) if p.requires_grad]))
+        return make([p for p in self.gan.parameters_of(side) if p.requires_grad])
 
     def _same_start(self):
         "All processes start from the first one's weights."
@@ -200,7 +200,8 @@ class Trainer:
         self._check(side, row, parts)
         self.row |= row
         self.tell("before_update", side)
-        optimizer.step()
+        if (scaler := self.accelerator.scaler) is None: optimizer.step()
+        else: scaler.step(optimizer); scaler.update()
         self.tell("after_update", side)
         return row
 

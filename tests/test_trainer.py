@@ -168,9 +168,9 @@ def test_schedule_by_epochs_as_report_003_ran_it():
 def test_different_optimizers_and_a_schedule_from_the_game():
     gan = points(objective="wasserstein", defaults=dict(schedule=Schedule(n_d=3), optimizer=lambda p: torch.optim.SGD(p, lr=0.01)))
     trainer = Trainer(gan, toy("ring", 40), 5).fit(2)
-    assert trainer.batches.position == 2 * 3 * 5 and isinstance(trainer.optimizers["generator"].optimizer, torch.optim.SGD)
+    assert trainer.batches.position == 2 * 3 * 5 and isinstance(trainer.optimizers["generator"], torch.optim.SGD)
     other = Trainer(gan, toy("ring", 40), 5, optimizer=dict(discriminator=torch.optim.RMSprop, generator=torch.optim.Adam), schedule=Schedule())
-    assert [type(o.optimizer) for o in other.optimizers.values()] == [torch.optim.RMSprop, torch.optim.Adam]
+    assert [type(o) for o in other.optimizers.values()] == [torch.optim.RMSprop, torch.optim.Adam]
 
 
 @pytest.mark.parametrize("where", ["discriminator", "generator"])
