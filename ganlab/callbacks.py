@@ -37,7 +37,7 @@ class ClipGradients(Callback):
     def __init__(self, norm: float = 1.0): self.norm = norm
 
     def before_update(self, trainer: Trainer, side: str):
-        parameters = [p for p in trainer.gan.parameters_of(side) if p.grad is not None]
+        parameters = [p for p in trainer.parameters[side] if p.grad is not None]
         clip_grads_with_norm_(parameters, self.norm, get_total_norm([p.grad for p in parameters]))
 
 # %% ../nbs/15_callbacks.ipynb #15-4132db62

@@ -94,18 +94,17 @@ ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
 
 
 @contextmanager
-def frozen(parameters: Iterable[Tensor]):
-    "Inside, these parameters collect no gradients (those that did before will again)."
-    moving = [p for p in parameters if p.requires_grad]
-    for p in moving: p.requires_grad_(False)
+def frozen(parameters: list[Tensor], but: list[Tensor]):
+    "Inside, `parameters` collect no gradients, but for those that both sides move."
+    for p in parameters: p.requires_grad_(False)
+    for p in but: p.requires_grad_(True)
     try: yield
     finally:
-        for p in moving: p.requires_grad_(True)
+        for p in parameters: p.requires_grad_(True)
 
 
 def average_over_processes(accelerator: Accelerator, tensors: list[Tensor]):
     "Replace each tensor by its mean over all processes, in one message."
-    if accelerator.num_processes == 1 or not tensors: return
     mean = accelerator.reduce(torch.cat([t.flatten().float() for t in tensors]), "mean")
     for t, part in zip(tensors, mean.split([t.numel() for t in tensors])): t.copy_(part.view_as(t))
 
@@ -143,14 +142,12 @@ class Trainer:
         gan.rng.manual_seed(seed * 1_000_003 + 500_000)
         gan.average = None  # an average that nobody keeps up to date would hide what is learned
         optimizer = optimizer or gan.defaults.get("optimizer", ADAM)
-        self.optimizers = {side: self._optimizer(optimizer[side] if isinstance(optimizer, dict) else optimizer, side) for side in SIDES}
+        self.parameters = {side: [p for p in gan.parameters_of(side) if p.requires_grad] for side in SIDES}
+        self.optimizers = {side: (optimizer[side] if isinstance(optimizer, dict) else optimizer)(self.parameters[side]) for side in SIDES}
         self.history, self.steps, self.seconds, self.batch, self.row = History(), 0, 0.0, None, {}
         self.stopping = self.interrupted = False
         self.tell("attach")
         self._same_start()
-
-    def _optimizer(self, make: Callable, side: str):
-        return make([p for p in self.gan.parameters_of(side) if p.requires_grad])
 
     def _same_start(self):
         "All processes start from the first one's weights."
@@ -173,14 +170,9 @@ class Trainer:
 
     def generator_step(self) -> dict[str, float]:
         "One turn of G, with D frozen, beside the current batch; returns its numbers."
-        with self.randomness, frozen(self._only("discriminator")):
+        with self.randomness, frozen(self.parameters["discriminator"], but=self.parameters["generator"]):
             if self.batch is None: self.batch = next(self.batches)
             return self._update("generator", self.gan.generator_loss)
-
-    def _only(self, side: str) -> list[Tensor]:
-        "Parameters that move in the turn of `side` and not in the other's."
-        other = {id(p) for s in SIDES if s != side for p in self.gan.parameters_of(s)}
-        return [p for p in self.gan.parameters_of(side) if id(p) not in other]
 
     def _update(self, side: str, loss: Callable) -> dict[str, float]:
         "Losses, gradients, one move of `side`; refuses to move on anything that is not finite."
@@ -190,8 +182,8 @@ class Trainer:
         with self.accelerator.autocast(): parts = loss(self.batch)
         total = sum(parts.values())
         self.accelerator.backward(total)
-        gradients = [p.grad for p in self.gan.parameters_of(side) if p.grad is not None]
-        average_over_processes(self.accelerator, gradients + self._statistics(side))
+        gradients = [p.grad for p in self.parameters[side] if p.grad is not None]
+        if self.accelerator.num_processes > 1: average_over_processes(self.accelerator, gradients + self._statistics(side))
         self.accelerator.unscale_gradients(optimizer)
         named = {f"{short}_loss": total, f"{short}_grad": get_total_norm(gradients)}
         if len(parts) > 1: named |= {f"{short}_loss.{name}": part for name, part in parts.items()}
