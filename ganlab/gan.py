@@ -13,6 +13,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from .objectives import Objective, named
+from .randomness import Randomness
 
 # %% ../nbs/12_players.ipynb #06-5df1b93b
 def my_share(hand: Tensor) -> Tensor:
@@ -82,14 +83,14 @@ class GAN(nn.Module):
         """Images (n, C, H, W) in [-1, 1] for `n` fresh latents or for given ones, from the averaged generator if one is kept.
 
         Networks are in evaluation mode meanwhile. The same `seed` gives the same images; no draw touches the game's stream.
+        While the game is trained in another thread, this waits until the step is over.
         """
         network = self.generator if self.average is None else self.average
-        training = network.training
-        try:
-            with torch.random.fork_rng(enabled=seed is not None):
-                if seed is not None: torch.manual_seed(seed)
-                return network.eval()(self.latent(latents) if isinstance(latents, int) else latents)
-        finally: network.train(training)
+        with Randomness.lock, torch.random.fork_rng(enabled=seed is not None):
+            training = network.training
+            if seed is not None: torch.manual_seed(seed)
+            try: return network.eval()(self.latent(latents) if isinstance(latents, int) else latents)
+            finally: network.train(training)
 
     def get_extra_state(self): return {"latents": self.rng.get_state()}
 

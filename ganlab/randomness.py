@@ -7,52 +7,67 @@ __all__ = ['global_streams', 'set_global_streams', 'Randomness']
 
 # %% ../nbs/13_randomness.ipynb #03-549c4d73
 import random
-import threading
 from contextlib import contextmanager
 
 import numpy as np
 import torch
 
-# %% ../nbs/13_randomness.ipynb #06-3ada55c2
+from .threads import Turnstile
+
+# %% ../nbs/13_randomness.ipynb #05-0a66d621
 def global_streams() -> dict:
-    "State of the global random streams of torch (CPU, CUDA, Apple), Python and NumPy, as tensors and tuples."
-    kind, words, *rest = np.random.get_state()
-    return dict(torch=torch.get_rng_state(), python=random.getstate(), numpy=(kind, torch.from_numpy(words.astype(np.int64)), *rest),
+    "State of the global random streams of torch (CPU, CUDA, Apple), Python and NumPy."
+    return dict(torch=torch.get_rng_state(), python=random.getstate(), numpy=np.random.get_state(),
                 cuda=torch.cuda.get_rng_state() if torch.cuda.is_initialized() else None,
                 mps=torch.mps.get_rng_state() if torch.backends.mps.is_available() else None)
 
 
 def set_global_streams(state: dict):
     "Put back what `global_streams` returned."
-    kind, words, *rest = state["numpy"]
-    torch.set_rng_state(state["torch"].cpu())
+    torch.set_rng_state(state["torch"])
     random.setstate(state["python"])
-    np.random.set_state((kind, words.cpu().numpy().astype(np.uint32), *rest))
-    if state["cuda"] is not None: torch.cuda.set_rng_state(state["cuda"].cpu())
-    if state["mps"] is not None: torch.mps.set_rng_state(state["mps"].cpu())
+    np.random.set_state(state["numpy"])
+    if state["cuda"] is not None: torch.cuda.set_rng_state(state["cuda"])
+    if state["mps"] is not None: torch.mps.set_rng_state(state["mps"])
 
 
 class Randomness:
     """`with` this, the global random streams are private ones, which go on where they were the last time.
 
-    The streams belong to the whole process, so a thread that draws from them while another one plays must hold `lock`.
+    The streams belong to the whole process, so all of these share one `lock`: a thread that samples, or looks at a game,
+    while another one plays, holds it meanwhile.
     """
 
+    lock = Turnstile()
+
     def __init__(self, seed: int):
-        self.depth, self.lock, outside = 0, threading.RLock(), global_streams()
-        torch.manual_seed(seed); random.seed(seed); np.random.seed(seed % 2**32)
-        self.state = global_streams()
-        set_global_streams(outside)
+        with self.lock:
+            self.depth, outside = 0, global_streams()
+            torch.manual_seed(seed); random.seed(seed); np.random.seed(seed % 2**32)
+            self.streams = global_streams()
+            set_global_streams(outside)
 
     def __enter__(self):
-        self.lock.acquire()
-        if self.depth == 0: self.state, self.public = None, self.swap(self.state)
+        self.lock.__enter__()
+        if self.depth == 0: self.public = self.swap(self.streams)
         self.depth += 1
 
     def __exit__(self, *error):
         self.depth -= 1
-        if self.depth == 0: self.state = self.swap(self.public)
-        self.lock.release()
+        if self.depth == 0: self.streams = self.swap(self.public)
+        self.lock.__exit__(*error)
+
+    @property
+    def state(self) -> dict:
+        "The private streams, as tensors and tuples for a checkpoint (safe loading knows no NumPy arrays)."
+        kind, words, *rest = self.streams["numpy"]
+        return {**self.streams, "numpy": (kind, torch.from_numpy(words.astype(np.int64)), *rest)}
+
+    @state.setter
+    def state(self, state: dict):
+        kind, words, *rest = state["numpy"]
+        on_cpu = {name: s.cpu() for name, s in state.items() if isinstance(s, torch.Tensor)}
+        self.streams = {**state, **on_cpu, "numpy": (kind, words.cpu().numpy().astype(np.uint32), *rest)}
 
     @staticmethod
     def swap(streams: dict) -> dict:

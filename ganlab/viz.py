@@ -4,21 +4,20 @@
 
 # %% auto #0
 __all__ = ['REAL', 'FAKE', 'REAL_MARKER', 'FAKE_MARKER', 'DISCRIMINATOR', 'GENERATOR', 'to_uint8', 'grid', 'save_grid', 'png',
-           'show', 'save_gif', 'smooth', 'curves', 'figure_png', 'Pictured', 'interactive', 'summary', 'browse']
+           'show', 'save_gif', 'smooth', 'curves', 'figure_png', 'interactive', 'summary', 'browse']
 
 # %% ../nbs/70_viz.ipynb #03-aefdde88
 import inspect
 import io
-from base64 import b64encode
 from pathlib import Path
 from typing import Callable, Sequence
 
-import ipywidgets as W
 import numpy as np
 import torch
 from torch import Tensor
 
 from .checkpoint import write_atomically
+from .panel import Panel, choice, slider
 
 # %% ../nbs/70_viz.ipynb #06-5e82869d
 REAL, FAKE = "#0072B2", "#D55E00"  # Okabe and Ito's blue and vermillion
@@ -75,13 +74,11 @@ def save_gif(path: str | Path, frames: Sequence[Tensor], seconds: float = 0.06, 
 # %% ../nbs/70_viz.ipynb #21-dea595bf
 def smooth(values: np.ndarray, window: int = 50) -> np.ndarray:
     "Centred moving average over about `window` values that ignores NaN and shortens its window at both ends."
-    if not len(values): return values
-    window = min(window, len(values)) // 2 * 2 + 1  # odd, so that it has a centre
-    known, kernel = np.isfinite(values), np.ones(window)
-    half = slice(window // 2, window // 2 + len(values))
-    total = np.convolve(np.where(known, values, 0.0), kernel)[half]
-    count = np.convolve(known.astype(float), kernel)[half]
-    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+    known, n = np.isfinite(values), len(values)
+    sums, counts = (np.concatenate([[0.0], np.cumsum(x)]) for x in (np.where(known, values, 0.0), known))
+    low, high = (np.clip(np.arange(n) + reach, 0, n) for reach in (-(window // 2), window // 2 + 1))
+    total, count = sums[high] - sums[low], counts[high] - counts[low]
+    return np.divide(total, count, out=np.full(n, np.nan), where=count > 0)
 
 
 def curves(history, window: int = 50):
@@ -106,36 +103,20 @@ def figure_png(fig) -> bytes:
     plt.close(fig)
     return buffer.getvalue()
 
-
-class Pictured(W.VBox):
-    "A box that also offers its picture where widgets are dead: on a docs site, on a printed page."
-
-    def __init__(self, children, image):
-        super().__init__(children)
-        self.picture = image
-
-    def _repr_mimebundle_(self, **kwargs):
-        return {**super()._repr_mimebundle_(**kwargs), "image/png": b64encode(self.picture.value).decode()}
-
 # %% ../nbs/70_viz.ipynb #25-7efa6e15
-def interactive(draw: Callable, **sliders: tuple[float, float, float]):
+def interactive(draw: Callable, **sliders: tuple[float, float, float]) -> Panel:
     """A widget that redraws as its sliders move.
 
     `draw(**values)` returns a matplotlib figure and a sentence; it is first called with its own defaults.
     Each slider is `name=(lowest, highest, step)`.
     """
     default = {k: p.default for k, p in inspect.signature(draw).parameters.items()}
-    controls = {name: W.FloatSlider(min=lo, max=hi, step=step, value=default[name], description=name.replace("_", " "),
-                                    style={"description_width": "7em"}, layout=W.Layout(width="28em", max_width="100%"))
-                for name, (lo, hi, step) in sliders.items()}
-    image = W.Image(format="png", layout=W.Layout(max_width="100%", object_fit="contain", align_self="flex-start"))
-    words = W.HTML()
-    def redraw(change=None):
-        figure, sentence = draw(**{name: control.value for name, control in controls.items()})
-        image.value, words.value = figure_png(figure), f'<span role="status" aria-live="polite">{sentence}</span>'
-    for control in controls.values(): control.observe(redraw, "value")
+    def redraw(name=None, value=None):
+        figure, sentence = draw(**panel.values)
+        panel.pictures, panel.alts, panel.sentence = [figure_png(figure)], [sentence], sentence
+    panel = Panel([slider(name, default[name], *ends) for name, ends in sliders.items()], redraw)
     redraw()
-    return Pictured([*controls.values(), image, words], image)
+    return panel
 
 # %% ../nbs/70_viz.ipynb #29-32ddc20c
 def summary(data, index: list[int]) -> str:
@@ -149,25 +130,20 @@ def summary(data, index: list[int]) -> str:
     return words
 
 
-def browse(data, per_page: int = 24, columns: int = 8):
+def browse(data, per_page: int = 24, columns: int = 8) -> Panel:
     "A widget that pages through an `Images` or `Folder`: a page slider and, where there are labels, a filter."
-    labels = [] if data.labels is None else data.labels.unique().tolist()
-    chosen = W.Dropdown(options=[("all", None)] + [(str(v), v) for v in labels], description="label")
-    page = W.IntSlider(min=1, max=1, description="page", continuous_update=False)
+    labels = {} if data.labels is None else {str(v): v for v in data.labels.unique().tolist()}
     scale = max(1, 64 // data.shape[-1])
-    image = W.Image(format="png", layout=W.Layout(max_width="100%", object_fit="contain", align_self="flex-start"))
-    words = W.HTML()
-    def members():
-        everyone = torch.arange(len(data))
-        return everyone if chosen.value is None else everyone[data.labels == chosen.value]
-    def turn(change=None):
-        index = members()[(page.value - 1) * per_page :][:per_page].tolist()
-        image.value = png(grid(torch.stack([data[i] for i in index]).cpu(), columns, scale))
-        words.value = f'<span role="status" aria-live="polite">{summary(data, index)}</span>'
-    def choose(change=None):
-        page.max, page.value = max(1, -(-len(members()) // per_page)), 1
-        turn()
-    page.observe(turn, "value")
-    chosen.observe(choose, "value")
-    choose()
-    return Pictured([W.HBox([chosen, page]) if labels else page, image, words], image)
+    def turn(name=None, value=None):
+        chosen = labels.get(panel.values.get("label"))
+        members = torch.arange(len(data)) if chosen is None else torch.arange(len(data))[data.labels == chosen]
+        if name == "label": panel.set(page=1)
+        panel.limits = {"page": [1, max(1, -(-len(members) // per_page))]}
+        index = members[(panel["page"] - 1) * per_page :][:per_page].tolist()
+        panel.pictures = [png(grid(torch.stack([data[i] for i in index]).cpu(), columns, scale))]
+        panel.sentence = summary(data, index)
+        panel.alts = [panel.sentence]
+    pick = [choice("label", "all", ["all", *labels], "Show only images with this label")] if labels else []
+    panel = Panel([*pick, slider("page", 1, 1, 1, help="Which page of images to show")], turn)
+    turn()
+    return panel

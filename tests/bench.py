@@ -18,6 +18,7 @@ from torch.nn.functional import softplus
 
 from ganlab.data import load
 from ganlab.gan import GAN
+from ganlab.live import LiveLosses
 from ganlab.models.mlp import mlp
 from ganlab.synthetic import scenes
 from ganlab.trainer import Trainer
@@ -71,6 +72,22 @@ def compare(name, make, data, batch, steps, rounds=15):
     yield f"{name}: overhead (median of paired ratios)", f"{100 * (statistics.median(a / b for a, b in pairs) - 1):+.1f} %"
 
 
+def watched(name, make, data, batch, seconds=10, rounds=5):
+    "Steps a second with LiveLosses on and without, in alternating rounds of `seconds`, in the background as in a notebook; what watching costs."
+    def pace(*callbacks):
+        trainer = Trainer(make(), data, batch, optimizer=ADAM, callbacks=callbacks).start(10**9)
+        time.sleep(1)
+        start, before = time.perf_counter(), trainer.steps
+        time.sleep(seconds)
+        done = (trainer.steps - before) / (time.perf_counter() - start)
+        trainer.stop()
+        return done
+    pairs = []
+    for _ in range(rounds): pairs.append((pace(), pace(live := LiveLosses())))
+    yield f"{name}: bare, in the background", f"{statistics.median(a for a, _ in pairs):.0f} steps/s"
+    yield f"{name}: slowed by LiveLosses (median of pairs)", f"{100 * (statistics.median(a / b for a, b in pairs) - 1):+.1f} %, {len(live.past)} pictures in {seconds + 1} s"
+
+
 def imports():
     "Seconds of `import ganlab` beyond torch, in fresh interpreters."
     code = "import torch, sys, time; n = len(sys.modules); t = time.perf_counter(); import ganlab; print(time.perf_counter() - t, len(sys.modules) - n, 'torchvision' in sys.modules, 'matplotlib' in sys.modules)"
@@ -104,6 +121,7 @@ def memory():
 if __name__ == "__main__":
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}\n")
     grey, color = torch.rand(2000, 1, 28, 28) * 2 - 1, scenes(100, 64) / 127.5 - 1
-    sections = [memory(), imports(), folder(), compare("MLP 784, batch 64", partial(mlp, 28), grey, 64, 20), compare("DCGAN-64, batch 16", dcgan64, color, 16, 4)]
+    sections = [memory(), imports(), folder(), compare("MLP 784, batch 64", partial(mlp, 28), grey, 64, 20), compare("DCGAN-64, batch 16", dcgan64, color, 16, 4),
+                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16)]
     for rows in sections:
         for what, number in rows: print(f"{what:<52} {number}", flush=True)
