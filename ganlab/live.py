@@ -144,7 +144,7 @@ class LiveLosses(Callback):
     """Watch a training and steer it: hand it to a `Trainer` as a callback and display it.
 
     `samples`: how many images to show, from latents fixed by `seed` (none if the game makes no images); `memory`: bytes
-    for past samples; `steps`: what Play plays when nothing is left to play. Drawing takes at most 4 % of the time.
+    for past samples; `steps`: what Play plays when nothing is left to play. Drawing takes at most 3 % of the time.
     """
 
     def __init__(self, samples: int = 16, memory: int = 32 * 2**20, steps: int = 1000, seed: int = 0):
@@ -161,12 +161,12 @@ class LiveLosses(Callback):
 
     def before_fit(self, trainer: Trainer):
         self.panel.note = self.panel.problem = ""
-        self.earned, self.seen, self.due = 0.25, time.perf_counter(), 0.0
+        self.earned, self.seen, self.due = 0.2, time.perf_counter(), 0.0
         if self.past is None: self.remember()
 
     def after_step(self, trainer: Trainer):
         start = time.perf_counter()
-        self.earned = min(0.25, self.earned + 0.04 * (start - self.seen))
+        self.earned = min(0.2, self.earned + 0.03 * (start - self.seen))
         self.seen = start
         if start < self.due or self.earned < 0 or not trainer.accelerator.is_main_process: return
         self.remember()

@@ -147,7 +147,7 @@ def test_past_samples_fit_into_the_memory_they_were_given():
 
 
 def test_drawing_is_rare_however_fast_the_steps_are(monkeypatch):
-    "Ten pictures a second at most, and 4 % of the time, by a clock of our own: steps take 1 ms, drawings 20."
+    "Ten pictures a second at most, and 3 % of the time, by a clock of our own: steps take 1 ms, drawings 20."
     clock, live = [0.0], LiveLosses()
     monkeypatch.setattr("ganlab.live.time.perf_counter", lambda: clock[0])
     trainer = images(callbacks=[live])
@@ -157,7 +157,7 @@ def test_drawing_is_rare_however_fast_the_steps_are(monkeypatch):
     live.before_fit(trainer)
     for _ in range(30_000): clock[0] += 0.001; live.after_step(trainer)
     gaps = [b - a for a, b in zip(times, times[1:])]
-    assert min(gaps) >= 0.1 - 1e-9 and 0.02 * len(times) / clock[0] < 0.05 and times[0] < 0.01
+    assert min(gaps) >= 0.1 - 1e-9 and 0.02 * len(times) / clock[0] < 0.04 and times[0] < 0.01
     live.panel.reduced = True
     n = len(times)
     for _ in range(10_000): clock[0] += 0.001; live.after_step(trainer)
