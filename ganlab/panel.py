@@ -27,7 +27,9 @@ def group(label: str, *controls: dict) -> list[dict]:
     return [c | {"group": label} for c in controls]
 
 
-def button(name: str, help: str, **more) -> dict: return control("button", name, help, **more)
+def button(name: str, help: str, **more) -> dict:
+    "Something to press."
+    return control("button", name, help, **more)
 
 
 def slider(name: str, value: float, low: float, high: float, step: float = 1, help: str = "", log: bool = False) -> dict:
@@ -36,13 +38,18 @@ def slider(name: str, value: float, low: float, high: float, step: float = 1, he
 
 
 def choice(name: str, value: str, options: Sequence[str], help: str = "") -> dict:
+    "One of several words."
     return control("choice", name, help, value=value, options=list(options))
 
 
-def check(name: str, value: bool, help: str = "") -> dict: return control("check", name, help, value=value)
+def check(name: str, value: bool, help: str = "") -> dict:
+    "On or off."
+    return control("check", name, help, value=value)
 
 
-def text(name: str, value: str, help: str = "") -> dict: return control("text", name, help, value=value)
+def text(name: str, value: str, help: str = "") -> dict:
+    "A line of text; it counts when Enter is pressed or the field is left."
+    return control("text", name, help, value=value)
 
 # %% ../nbs/71_panel.ipynb #08-a99926f2
 HERE = Path(ganlab.__file__).parent

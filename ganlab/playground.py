@@ -191,12 +191,18 @@ class Playground(Callback):
         elif name == "line": self.load(value)
         elif name == "lesson": self.lesson(value)
         else:
-            self.trainer.pause()
-            if name == "rewind": self.show(value); return
+            self.pause()
+            if name == "rewind": self.show(min(value, len(self.moments) - 1)); return
             if name == "restart": self.begin(self.present())
             elif name == "clear": self.clear()
             elif name in ("step_d", "step_g"): self.at_shown(); self.event(name[-1])
             self.rest()
+
+    def pause(self):
+        "Stand still; the moment at which it does is recorded."
+        self.trainer.pause()
+        with self.trainer.randomness.lock:
+            if self.moments[-1][0] < self.trainer.steps: self.record()
 
     def play(self):
         "Play from the moment that is shown, until something stops it."
@@ -208,6 +214,7 @@ class Playground(Callback):
         "A setting takes effect at once if it may, else in a new game, which is played if the old one was."
         if name == "data" and value == "drawn" and not len(self.ink): return self.ask_for_points()
         if name in LIVE:
+            self.at_shown()
             self.event(f"{name}={value:.3g}")
             if not self.playing: self.rest()
         else: self.anew(**{name: KINDS[name](value)})
@@ -229,7 +236,7 @@ class Playground(Callback):
         self.panel.note = f"What to look for: {note}"
 
     def ask_for_points(self):
-        self.trainer.pause()
+        self.pause()
         self.stage.drawing = True
         self.stage.scene, self.stage.frame = {**self.stage.scene, "real": packed(np.empty((0, 2)))}, {}
         self.panel.note = "Draw real points on the picture: drag the mouse, or move the cross with the arrow keys and press space. Then play."

@@ -14,7 +14,7 @@ def readme() -> tuple[str, bytes]:
     parts, picture = [], b""
     for cell in nbformat.read(ROOT / "nbs/index.ipynb", as_version=4).cells:
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((\w+\.ipynb)\)", r"](nbs/\1)", cell.source))
+            parts.append(re.sub(r"\]\((\w+\.ipynb|images/[\w-]+\.png)\)", r"](nbs/\1)", cell.source))
             continue
         alt = re.search(r'#\| fig-alt: "(.*)"\n', cell.source)
         source = re.sub(r"#[|].*\n", "", cell.source)
