@@ -86,7 +86,7 @@ class GAN(nn.Module):
         While the game is trained in another thread, this waits until the step is over.
         """
         network = self.generator if self.average is None else self.average
-        with Randomness.lock, torch.random.fork_rng(enabled=seed is not None):
+        with Randomness.turnstile.ask(), torch.random.fork_rng(enabled=seed is not None):
             training = network.training
             if seed is not None: torch.manual_seed(seed)
             try: return network.eval()(self.latent(latents) if isinstance(latents, int) else latents)

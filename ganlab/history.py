@@ -7,6 +7,7 @@ __all__ = ['History', 'Timeline']
 
 # %% ../nbs/65_history.ipynb #03-a0e2497a
 from array import array
+from bisect import bisect_right
 from typing import Any, Iterator
 
 import numpy as np
@@ -66,6 +67,10 @@ class Timeline:
         if len(self.kept) > self.limit:
             self.stride *= 2
             self.kept = [m for m in self.kept if m[0] % self.stride == 0 or m[0] == self.count - 1]
+
+    def find(self, step: int) -> int:
+        "The number of the last moment that is not after `step`."
+        return max(0, bisect_right(self.kept, step, key=lambda m: m[1]) - 1)
 
     def cut(self, i: int):
         "Forget what came after moment `i`."

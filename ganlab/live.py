@@ -42,7 +42,7 @@ def room(low: float, high: float, before: tuple[float, float]) -> tuple[float, f
 
 # %% ../nbs/17_live.ipynb #08-9707319b
 class Curves:
-    "Plots of a growing `History`: `draw` gives a uint8 picture (H, W, 3) in a few milliseconds."
+    "Plots of a growing `History`: `draw` gives a uint8 picture (H, W, 3), in a few milliseconds while the history is short (about 30 at 100,000 steps)."
 
     def __init__(self, dark: bool = False, log: bool = False, points: int = 300):
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -151,7 +151,7 @@ class LiveLosses(Callback):
         self.samples, self.memory, self.steps, self.seed = samples, memory, steps, seed
 
     def attach(self, trainer: Trainer):
-        self.trainer, self.past = trainer, None
+        self.trainer, self.past, self.looking = trainer, None, None  # looking: the step whose samples are shown, None for the newest
         rates = [slider(f"rate_{side[0]}", trainer.optimizers[side].param_groups[0]["lr"], -6, -1, 0.05, f"Learning rate of the {side}",
                         log=True) | {"label": f"learning rate {side[0].upper()}"} for side in SIDES]
         self.panel = Panel([*CONTROLS, *rates, slider("history", 0, 0, 0, help="Which of the remembered samples to show; the last one follows the training")], self.act)
@@ -161,8 +161,10 @@ class LiveLosses(Callback):
 
     def before_fit(self, trainer: Trainer):
         self.panel.note = self.panel.problem = ""
-        self.earned, self.seen, self.due = 0.2, time.perf_counter(), 0.0
+        self.earned, self.seen = 0.2, time.perf_counter()
+        self.due = self.seen + 0.1
         if self.past is None: self.remember()
+        self.draw()
 
     def after_step(self, trainer: Trainer):
         start = time.perf_counter()
@@ -176,20 +178,23 @@ class LiveLosses(Callback):
 
     def close(self, trainer: Trainer):
         if not trainer.accelerator.is_main_process: return
-        with trainer.randomness.lock:
+        with trainer.randomness.turnstile.ask():
             if trainer.error is not None: self.panel.problem = f"{type(trainer.error).__name__}: {trainer.error}"
             elif not self.past or self.past[-1][0] < trainer.steps: self.remember()
             self.draw()
 
     def remember(self):
-        "Put the samples of now into the timeline; the slider follows if it stands at the end."
+        "Put the samples of now into the timeline; the slider follows the newest, or stays at the step that is looked at."
         images = self.trainer.gan.sample(self.z)
         if images.ndim != 4 or images.shape[1] not in (1, 3): return
         if self.past is None: self.past = Timeline(max(2, self.memory // images[..., 0].numel() // images.shape[-1]))
-        follows = self.panel["history"] >= len(self.past) - 1
         self.past.append(self.trainer.steps, to_uint8(images))
         self.panel.limits = {"history": [0, len(self.past) - 1]}
-        if follows: self.panel.set(history=len(self.past) - 1)
+        self.panel.set(history=self.shown())
+
+    def shown(self) -> int:
+        "Which remembered moment is looked at."
+        return len(self.past) - 1 if self.looking is None else self.past.find(self.looking)
 
     def draw(self):
         "Pictures and sentence, anew. Whoever calls it holds the lock of the trainer's randomness, if it plays."
@@ -197,7 +202,7 @@ class LiveLosses(Callback):
         if (self.curves.dark, self.curves.log) != (dark, log): self.curves = Curves(dark, log)
         pictures = [self.curves.draw(self.trainer.history, self.panel["smoothing"])]
         if self.past:
-            images = self.past[self.panel["history"]][1]
+            images = self.past[self.shown()][1]
             columns = int(np.ceil(len(images) ** 0.5))
             pictures.append(grid(images / 127.5 - 1, columns, scale=max(1, 280 // (columns * images.shape[-1]))))
         self.panel.sentence = f"{spoken(self.trainer)} {self.when()}".strip()
@@ -205,45 +210,50 @@ class LiveLosses(Callback):
         self.panel.pictures = [png(p) for p in pictures]
 
     def when(self) -> str:
-        if not self.past or self.panel["history"] >= len(self.past) - 1: return ""
-        return f"The samples shown are those of step {self.past[self.panel['history']][0]:,}."
+        return "" if self.looking is None else f"The samples shown are those of step {self.past[self.shown()][0]:,}."
 
     def act(self, name: str, value: Any):
         "What a control does."
-        trainer, self.panel.note = self.trainer, ""
+        trainer = self.trainer
+        if name not in ("reader", "history"): self.panel.note = ""
         if name == "play":
-            if trainer.thread is None: trainer.start(trainer.goal - trainer.steps or self.steps)
+            if trainer.thread is None: trainer.start(max(0, trainer.goal - trainer.steps) or self.steps)
             trainer.resume()
         elif name == "stop": trainer.stop()
         elif name == "pause": trainer.pause()
+        elif name == "history" and self.past: self.looking = self.past[value][0] if value < len(self.past) - 1 else None
         elif name in ("step_d", "step_g"): self.turn(name)
         elif name.startswith("rate_"): self.rate("discriminator" if name[-1] == "d" else "generator", value)
-        with trainer.randomness.lock: self.draw()
+        with trainer.randomness.turnstile.ask(): self.draw()
 
     def turn(self, name: str):
         "One turn of one side, by hand; steps are not counted, and the curves know nothing of it."
         self.trainer.pause()
         side, move = ("D", self.trainer.discriminator_step) if name == "step_d" else ("G", self.trainer.generator_step)
         row = move()
-        with self.trainer.randomness.lock: self.remember()
+        with self.trainer.randomness.turnstile.ask(): self.remember()
         self.panel.note = f"{side} made one more turn: its loss was {row[f'{side.lower()}_loss']:.3f}."
 
     def rate(self, side: str, value: float):
         "Set the learning rate of `side`, from the next turn on."
-        with self.trainer.randomness.lock:
+        with self.trainer.randomness.turnstile.ask():
             for group in self.trainer.optimizers[side].param_groups: group["lr"] = value
 
     def export(self, folder: str | Path) -> Path:
         "Write curves.png, samples.png (now), samples.gif (all that is remembered) and history.csv into `folder`; returns it."
         folder, history = Path(folder), self.trainer.history
         folder.mkdir(parents=True, exist_ok=True)
-        with self.trainer.randomness.lock:
+        with self.trainer.randomness.turnstile.ask():
             picture = Curves(log=self.panel["log_axis"]).draw(history, self.panel["smoothing"])
-            moments = [images / 127.5 - 1 for _, images in self.past or []]
+            moments, now = [images for _, images in self.past or []], self.trainer.gan.sample(self.z)
             table = np.column_stack([history[name] for name in history.columns]) if len(history) else np.empty((0, 0))
         write_atomically(folder / "curves.png", lambda part: part.write_bytes(png(picture)))
         write_atomically(folder / "history.csv", lambda part: np.savetxt(part, table, "%.10g", ",", header=",".join(history.columns), comments=""))
-        if moments: save_grid(folder / "samples.png", moments[-1]), save_gif(folder / "samples.gif", moments, 0.1)
+        if moments:
+            save_grid(folder / "samples.png", now)
+            save_gif(folder / "samples.gif", (images / 127.5 - 1 for images in moments), 0.1)
         return folder
 
-    def _repr_mimebundle_(self, **kwargs): return self.panel._repr_mimebundle_(**kwargs)
+    def _repr_mimebundle_(self, **kwargs):
+        with self.trainer.randomness.turnstile.ask(): self.draw()
+        return self.panel._repr_mimebundle_(**kwargs)

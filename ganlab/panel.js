@@ -22,8 +22,8 @@ function courier(model) {
   const hear = message => { if (message.heard === waiting) { waiting = null; flush(); } };
   model.on("msg:custom", hear);
   const touch = (name, value = null) => {
-    const last = value === null ? undefined : touched.find(t => t[0] === name);
-    if (last) last[1] = value; else touched.push([name, value]);
+    const last = touched.at(-1);  // never across another touch: order counts
+    if (value !== null && last?.[0] === name) last[1] = value; else touched.push([name, value]);
     flush();
   };
   return [touch, () => model.off("msg:custom", hear)];
@@ -34,6 +34,7 @@ function reader(el, touch) {
   const still = matchMedia("(prefers-reduced-motion: reduce)");
   let known = "";
   const look = () => {
+    if (!el.isConnected) return;
     let node = el, color = [255, 255, 255, 0];
     for (; node && !(color[3] > 0); node = node.parentElement) {
       const parts = getComputedStyle(node).backgroundColor.match(/[\d.]+/g)?.map(Number) ?? [0, 0, 0, 0];
@@ -45,7 +46,7 @@ function reader(el, touch) {
     if (JSON.stringify(seen) !== known) { known = JSON.stringify(seen); touch("reader", seen); }
   };
   const theme = new MutationObserver(() => setTimeout(look, 100));
-  theme.observe(document.body, { attributes: true, attributeFilter: ["class", "data-jp-theme-name", "data-jp-theme-light", "data-md-color-scheme"] });
+  theme.observe(document.body, { attributes: true });
   still.addEventListener("change", look);
   requestAnimationFrame(look);
   return () => { theme.disconnect(); still.removeEventListener("change", look); };
@@ -54,11 +55,12 @@ function reader(el, touch) {
 // A live region that speaks at most every five seconds, and always says the last thing.
 function speaker(node) {
   let last = 0, timer = null;
-  return text => {
+  const speak = text => {
     clearTimeout(timer);
     const say = () => { last = Date.now(); if (node.textContent !== text) node.textContent = text; };
     timer = setTimeout(say, Math.max(0, last + 5000 - Date.now()));
   };
+  return [speak, () => clearTimeout(timer)];
 }
 
 const makers = {
@@ -94,8 +96,12 @@ const makers = {
   },
   text: (c, touch, id) => {
     const input = element("input", { type: "text", id, title: c.help, "data-name": c.name, spellcheck: "false" });
-    input.addEventListener("change", () => touch(c.name, input.value));
-    return { node: element("span", { class: "ganlab-control ganlab-wide" }, element("label", { for: id }, c.label), input), input, set: v => { input.value = v; } };
+    let typing = false;
+    input.addEventListener("input", () => { typing = true; });
+    const commit = () => { if (typing) { typing = false; touch(c.name, input.value); } };
+    input.addEventListener("change", commit);
+    input.addEventListener("keydown", e => { if (e.key === "Enter") commit(); });
+    return { node: element("span", { class: "ganlab-control ganlab-wide" }, element("label", { for: id }, c.label), input), input, set: v => { if (!typing) input.value = v; } };
   },
 };
 
@@ -107,7 +113,7 @@ function render({ model, el }) {
   const sentence = element("p", { class: "ganlab-sentence", id: `${me}-sentence` });
   const problem = element("p", { class: "ganlab-problem", role: "alert" });
   const quiet = element("p", { class: "ganlab-quiet", role: "status", "aria-live": "polite" });
-  const say = speaker(quiet);
+  const [say, hush] = speaker(quiet);
   const made = {}, groups = {};
   for (const c of model.get("controls")) {
     made[c.name] = makers[c.kind](c, touch, `${me}-${c.name}`);
@@ -142,7 +148,11 @@ function render({ model, el }) {
   };
   for (const [trait, update] of Object.entries(show)) { model.on(`change:${trait}`, update); update(); }
   const lookAway = reader(el, touch);
-  return () => { hangUp(); lookAway(); for (const [trait, update] of Object.entries(show)) model.off(`change:${trait}`, update); };
+  return () => {
+    hangUp(); lookAway(); hush();
+    for (const img of pictures.children) URL.revokeObjectURL(img.src);
+    for (const [trait, update] of Object.entries(show)) model.off(`change:${trait}`, update);
+  };
 }
 
 export default { render };

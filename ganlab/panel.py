@@ -90,11 +90,20 @@ class Panel(anywidget.AnyWidget):
     def _hear(self, widget, message: dict, buffers):
         try:
             for name, value in message["touched"]:
-                if name == "reader": self.dark, self.reduced = value["dark"], value["reduced"]
-                else: self.touch(name, value)
-            self.problem = ""
-        except Exception as error: self.problem = f"{type(error).__name__}: {error}"; raise
+                if name == "reader": self.attempt(self.meet, **value)
+                else: self.problem = ""; self.attempt(self.touch, name, value)
         finally: self.send({"heard": message["ticket"]})
+
+    def attempt(self, f: Callable, *args, **kwargs):
+        "Call `f`; what goes wrong is shown, instead of ending in a log."
+        try: f(*args, **kwargs)
+        except Exception as error: self.problem = f"{type(error).__name__}: {error}"
+
+    def meet(self, dark: bool, reduced: bool):
+        "The browser tells of its reader; `act` hears of 'reader' if that is news."
+        if (dark, reduced) != (self.dark, self.reduced):
+            self.dark, self.reduced = dark, reduced
+            self.act("reader", None)
 
     def still(self) -> bytes:
         "The pictures side by side, as the bytes of a PNG."

@@ -83,13 +83,17 @@ def read_line(line: str) -> tuple[Settings, list[tuple[int, str]], int]:
     "The settings, events and steps that `write_line` wrote; raises ValueError for anything else."
     settings, events, steps = {}, [], 0
     for word in line.split():
-        if word[0] != "@": settings.update([setting(word)]); continue
+        if word[0] != "@":
+            if events or steps: raise ValueError(f"{word!r}: settings come before the first @")
+            settings.update([setting(word)])
+            continue
         step, _, what = word[1:].partition(":")
         if not step.isdecimal() or int(step) < steps: raise ValueError(f"{word!r}: after the @ comes a step, not before the one before")
         steps = int(step)
         if not what: continue
         if what not in ("d", "g") and setting(what)[0] not in LIVE: raise ValueError(f"{word!r}: only {', '.join(LIVE)} may change while a game is played")
         events.append((steps, what))
+    if settings.get("data") == "drawn" and not settings.get("drawn"): raise ValueError("data=drawn needs the points: drawn=...")
     return Settings(**settings), events, steps
 
 # %% ../nbs/18_plane.ipynb #16-4cb5e470
@@ -112,13 +116,12 @@ def unpack(text: str) -> Tensor:
 def data_of(settings: Settings, n: int = 4000) -> Tensor:
     "Its real points (n, 2)."
     if settings.data != "drawn": return toy(settings.data, n, settings.seed)
-    if not settings.drawn: raise ValueError("no points were drawn yet")
     return around(unpack(settings.drawn), 0.03, n, torch.Generator().manual_seed(settings.seed))
 
 
 def game_of(settings: Settings, **training) -> Trainer:
     "A trainer at step 0 for `settings`; `training` goes to the Trainer, too."
-    with Randomness.lock, torch.random.fork_rng():
+    with Randomness.turnstile.ask(), torch.random.fork_rng():
         torch.manual_seed(settings.seed)
         gan = points(settings.latent_dim, (settings.width, settings.width), settings.objective)
     if settings.penalty != "none": gan.penalties = {settings.penalty: partial(PENALTIES[settings.penalty], weight=1.0)}
@@ -150,7 +153,7 @@ EXTENT, CELLS, SHOWN = 1.6, 48, 256  # half the side of the picture; cells of th
 @torch.no_grad()
 def heat(gan: GAN, real: Tensor, fake: Tensor) -> Tensor:
     "What D says of the middle of each cell (48, 48), top row first: 0 fake, 1 real, 1/2 the decision line."
-    side = torch.linspace(-EXTENT, EXTENT, 2 * CELLS + 1)[1::2]
+    side = torch.linspace(-EXTENT, EXTENT, 2 * CELLS + 1, device=gan.device)[1::2]
     y, x = torch.meshgrid(side.flip(0), side, indexing="ij")
     logits = gan.discriminator(torch.stack([x, y], -1).view(-1, 2)).view(CELLS, CELLS)
     if gan.objective.score is not torch.sigmoid:
@@ -168,8 +171,8 @@ def pushes(gan: GAN, real: Tensor, fake: Tensor) -> Tensor:
 
 def manifold(gan: GAN, lines: int = 17) -> Tensor:
     "G of a square grid of latents in ±2 in the first two dimensions, 0 in others: (lines, lines, 2); one row if there is one dimension."
-    side = torch.linspace(-2, 2, lines)
-    z = torch.zeros(lines if gan.latent_dim > 1 else 1, lines, gan.latent_dim)
+    side = torch.linspace(-2, 2, lines, device=gan.device)
+    z = torch.zeros(lines if gan.latent_dim > 1 else 1, lines, gan.latent_dim, device=gan.device)
     z[..., 0] = side
     if gan.latent_dim > 1: z[..., 1] = side[:, None]
     return gan.sample(z.view(-1, gan.latent_dim)).view(*z.shape[:2], 2)
@@ -177,12 +180,13 @@ def manifold(gan: GAN, lines: int = 17) -> Tensor:
 # %% ../nbs/18_plane.ipynb #24-f8600aba
 def frame(trainer: Trainer, z: Tensor, real: Tensor, settings: Settings) -> dict:
     "One moment of a game: layers as arrays, and numbers (modes only where the data have them). `z` (256, d) and `real` (256, 2) stay the same."
-    gan = trainer.gan
+    gan, there = trainer.gan, real.to(trainer.gan.device)
     fake = gan.sample(z)
-    push = pushes(gan, real, fake)
-    numbers = dict(distance=wasserstein(real, fake), slope=push.norm(dim=1).mean().item())
-    if settings.data in MODES: numbers["modes"], numbers["of"] = modes_covered(gan.sample(1000, seed=0), *MODES[settings.data]), len(MODES[settings.data][0])
-    return dict(step=trainer.steps, fake=fake.numpy(), push=push.numpy(), heat=heat(gan, real, fake).numpy(), manifold=manifold(gan).numpy(), numbers=numbers)
+    layers = dict(fake=fake, push=pushes(gan, there, fake), heat=heat(gan, there, fake), manifold=manifold(gan))
+    layers = {name: layer.cpu() for name, layer in layers.items()}
+    numbers = dict(distance=wasserstein(real, layers["fake"]), slope=layers["push"].norm(dim=1).mean().item())
+    if settings.data in MODES: numbers["modes"], numbers["of"] = modes_covered(gan.sample(1000, seed=0).cpu(), *MODES[settings.data]), len(MODES[settings.data][0])
+    return dict(step=trainer.steps, numbers=numbers, **{name: layer.numpy() for name, layer in layers.items()})
 
 
 def sentence(frame: dict, floor: float) -> str:

@@ -125,10 +125,10 @@ function surface(canvas, model, ink, repaint) {
     if (!last || Math.hypot(p[0] - last[0], p[1] - last[1]) > 0.05) { stroke.push(p); ink.push(p); repaint(); }
   };
   const act = {
-    pointerdown: e => { if (!model.get("drawing")) return; stroke = []; canvas.setPointerCapture(e.pointerId); extend(e); },
+    pointerdown: e => { if (!model.get("drawing") || e.button) return; stroke = []; canvas.setPointerCapture(e.pointerId); extend(e); },
     pointermove: e => { if (stroke) extend(e); },
     pointerup: () => { if (stroke) send(stroke); stroke = null; },
-    pointercancel: () => { stroke = null; },
+    pointercancel: () => { if (stroke) ink.length -= stroke.length; stroke = null; repaint(); },
     keydown: e => {
       const step = e.shiftKey ? 0.2 : 0.05, move = { ArrowLeft: [-step, 0], ArrowRight: [step, 0], ArrowUp: [0, step], ArrowDown: [0, -step] }[e.key];
       if (!model.get("drawing") || !(move || e.key === " ")) return;
@@ -146,7 +146,6 @@ function surface(canvas, model, ink, repaint) {
 
 function render({ model, el }) {
   const canvas = document.createElement("canvas"), ink = [];
-  canvas.tabIndex = 0;
   el.classList.add("ganlab", "ganlab-stage");
   canvas.dataset.lmSuppressShortcuts = "true";  // JupyterLab would take the arrow keys
   el.append(canvas);
@@ -171,6 +170,7 @@ function render({ model, el }) {
     const drawing = model.get("drawing");
     canvas.setAttribute("role", drawing ? "application" : "img");
     canvas.setAttribute("aria-label", (drawing ? "Draw points: drag with the mouse, or move the cross with the arrow keys and press space. " : "") + model.get("alt"));
+    canvas.tabIndex = drawing ? 0 : -1;
     canvas.style.touchAction = drawing ? "none" : "auto";
     canvas.style.cursor = drawing ? "crosshair" : "default";
   };

@@ -26,6 +26,7 @@ from .history import Timeline
 from .objectives import OBJECTIVES
 from .panel import HERE, Panel, button, check, choice, group, slider, text
 from .plane import ALLOWED, ARROW, EXTENT, KINDS, LAYERS, LIVE, frame, game_of, happen, pack, picture, read_line, sentence, setting, unpack, view, write_line
+from .threads import belong, place
 from .trainer import Callback, Schedule, Trainer
 from .viz import FAKE, GENERATOR, REAL, figure_png
 
@@ -56,11 +57,11 @@ class Stage(anywidget.AnyWidget):
 
 # %% ../nbs/19_playground.ipynb #09-1352ead9
 LESSONS = {
-    "a fair game": ("", "The net unfolds over the ring until all eight modes are covered. The line where D cannot tell wraps each mode, and the arrows grow short."),
-    "mode collapse": ("lr_d=0.0003 lr_g=0.003", "G moves ten times as fast as D. All fakes jump to one mode together; by the time D has learned to doubt that mode, they are at another. At most two of eight are covered, though G's loss looks healthy."),
-    "D too strong": ("objective=minimax lr_d=0.01 lr_g=3e-05 n_d=10 seed=1", "D has ten turns for each of G's, at a learning rate 300 times as high, and wins within 100 steps. Where it is sure, the minimax loss is flat: the slope that the fakes feel falls below a millionth, no arrow is left, and they stand still. Then choose non_saturating: the arrows are back."),
-    "oscillation": ("objective=wasserstein n_d=1", "A critic without any bound and with one turn a step. The fakes are thrown from side to side past the ring: each side answers where the other was. The distance swings and does not come down."),
-    "WGAN cures it": ("objective=wasserstein penalty=gradient_penalty n_d=5 lr_g=0.003", "G as fast as in the collapse. But a critic whose slope is bounded, and which has five turns to follow, pulls the fakes to all modes at once."),
+    "a fair game": ("", "the net unfolds, the line where D cannot tell moves, the arrows change. How many modes are covered in the end, and what lies between them?"),
+    "mode collapse": ("lr_d=0.0003 lr_g=0.003", "G learns ten times as fast as D. How many modes hold fakes at one time? Follow the fakes for a while: do they stay?"),
+    "D too strong": ("objective=minimax lr_d=0.01 lr_g=3e-05 n_d=10 seed=1", "D has ten turns for each of G's, at a learning rate 300 times as high. Watch the slope that the fakes feel, their arrows, and whether they move at all. Then choose non_saturating and compare."),
+    "oscillation": ("objective=wasserstein n_d=1", "a critic without any bound on its slope, one turn a step. Follow the cloud of fakes as a whole, and the distance: does it come down?"),
+    "WGAN cures it": ("objective=wasserstein penalty=gradient_penalty n_d=5 lr_g=0.003", "G as fast as in the collapse, but the slope of the critic is bounded, and it has five turns to follow. How many modes are covered after 300 steps?"),
 }
 
 # %% ../nbs/19_playground.ipynb #11-ace29e47
@@ -72,7 +73,7 @@ CONTROLS = [
            button("restart", "Back to step 0 with the present settings", label="Restart"), choice("speed", "full speed", list(SPEEDS), "Slow motion"),
            slider("rewind", 0, 0, 0, help="Which recorded moment to show; Play goes on from there")),
     *group("layers", *[check(name, True, f"Show {label}") | {"label": label} for name, label in SHOW.items()]),
-    *group("game", choice("lesson", "a fair game", list(LESSONS), "A game to learn from; what to look for is said above"),
+    *group("game", choice("lesson", "choose one", ["choose one", *LESSONS], "A game to learn from; what to look for is said above"),
            choice("data", "ring", ALLOWED["data"], "Where real points come from; drawn: drag the mouse on the picture"),
            button("clear", "Forget the points that were drawn", label="Clear drawing"),
            choice("objective", "non_saturating", list(OBJECTIVES), "What the two sides minimize"),
@@ -94,7 +95,7 @@ class Playground(Callback):
     """
 
     def __init__(self, line: str = "", memory: int = 32 * 2**20):
-        self.memory, self.trainer, self.ink = memory, None, torch.empty(0, 2)
+        self.memory, self.trainer, self.ink, self.place = memory, None, torch.empty(0, 2), place()
         self.panel, self.stage = Panel(CONTROLS, self.act), Stage()
         self.panel.layout, self.stage.layout = W.Layout(flex="1 1 20em", min_width="0"), W.Layout(flex="0 1 auto", max_width="100%", min_width="0")
         self.widget = W.Box([self.stage, self.panel], layout=W.Layout(display="flex", flex_flow="row wrap", align_items="flex-start", max_width="100%"))
@@ -102,7 +103,7 @@ class Playground(Callback):
         self.load(line)
 
     def load(self, line: str):
-        "Begin the game that `line` describes, and play it to where it ends."
+        "Begin the game that `line` describes, and play it to where it ends, which takes as long as it took."
         settings, events, steps = read_line(line)
         if settings.drawn: self.ink = unpack(settings.drawn)
         self.begin(settings)
@@ -114,15 +115,16 @@ class Playground(Callback):
 
     def begin(self, settings):
         "A new game, at step 0; the one before is stopped."
+        trainer = game_of(settings, callbacks=[self])
         if self.trainer is not None: self.trainer.stop()
-        self.settings, self.events, self.moments, self.due = settings, [], None, 0.0
-        self.trainer = game_of(settings, callbacks=[self])
+        self.trainer, self.settings, self.events, self.moments, self.due, self.waiting = trainer, settings, [], None, 0.0, False
+        belong(trainer, self.place)
         self.trainer.pace = SPEEDS[self.panel["speed"]]
         self.z, self.real, self.floor = view(self.trainer, settings)
         self.stage.scene = dict(extent=EXTENT, arrow=ARROW, colors=dict(real=REAL, fake=FAKE, generator=GENERATOR), real=packed(self.real.numpy()))
-        self.stage.drawing, self.panel.note = settings.data == "drawn", ""
-        self.panel.set(**{name: str(value) if name == "width" else value for name, value in vars(settings).items() if name != "drawn"})
-        with self.trainer.randomness.lock: self.record()
+        self.stage.drawing, self.panel.note, self.panel.problem = settings.data == "drawn", "", ""
+        self.panel.set(**{name: str(value) if name == "width" else value for name, value in vars(settings).items() if name != "drawn"}, lesson="choose one")
+        with self.trainer.randomness.turnstile.ask(): self.record()
         self.rest()
 
     def record(self):
@@ -130,7 +132,7 @@ class Playground(Callback):
         moment = frame(self.trainer, self.z, self.real, self.settings), deepcopy(self.trainer.state_dict()), len(self.events)
         if self.moments is None:
             weights = 4 * sum(p.numel() for p in self.trainer.gan.parameters())
-            self.moments = Timeline(max(2, self.memory // (3 * weights + 60_000)))  # weights and Adam's two moments; a frame and random streams
+            self.moments = Timeline(max(2, self.memory // (3 * weights + 80_000)))  # weights and Adam's two moments; a frame and random streams
         self.moments.append(self.trainer.steps, moment)
         self.panel.limits = {"rewind": [0, len(self.moments) - 1]}
         self.panel.set(rewind=len(self.moments) - 1)
@@ -148,7 +150,7 @@ class Playground(Callback):
         self.due = now + max(1 / 12, 4 * (time.perf_counter() - now))
 
     def close(self, trainer: Trainer):
-        with trainer.randomness.lock:
+        with trainer.randomness.turnstile.ask():
             if trainer.error is not None: self.panel.problem = f"{type(trainer.error).__name__}: {trainer.error}"
             elif self.moments[-1][0] < trainer.steps: self.record()
 
@@ -159,10 +161,11 @@ class Playground(Callback):
 
     def at_shown(self):
         "Make the moment that is shown the present: what came after it is forgotten."
-        if self.shown == len(self.moments) - 1: return
-        with self.trainer.randomness.lock:
+        if self.shown == len(self.moments) - 1 and self.trainer.error is None: return
+        with self.trainer.randomness.turnstile.ask():
             _, state, n = self.moments[self.shown][1]
             self.trainer.load_state_dict(state)
+            self.trainer.error = None
             del self.events[n:]
             self.moments.cut(self.shown)
             self.trainer.schedule = Schedule(n_d=self.present().n_d)
@@ -175,7 +178,7 @@ class Playground(Callback):
 
     def event(self, what: str):
         "Let `what` happen now, and note it; two changes of one setting at one step are one."
-        with self.trainer.randomness.lock:
+        with self.trainer.randomness.turnstile.ask():
             happen(self.trainer, what)
             now, last = self.trainer.steps, self.events[-1] if self.events else (0, "")
             if "=" in what and last[0] == now and last[1].partition("=")[0] == what.partition("=")[0]: self.events.pop()
@@ -184,16 +187,19 @@ class Playground(Callback):
 
     def act(self, name: str, value: Any = None):
         "What a control does."
-        if name in KINDS: self.change(name, value)
+        if self.waiting and name in ("play", "step_d", "step_g", "restart", "rewind"): self.ask_for_points()
+        elif name in KINDS: self.change(name, value)
         elif name in LAYERS: self.stage.layers = [layer for layer in LAYERS if self.panel[layer]]
         elif name == "speed": self.trainer.pace = SPEEDS[value]
         elif name == "play": self.play()
-        elif name == "line": self.load(value)
+        elif name == "line":
+            try: self.load(value)
+            finally: self.rest()
         elif name == "lesson": self.lesson(value)
-        else:
+        elif name != "reader":
             self.pause()
             if name == "rewind": self.show(min(value, len(self.moments) - 1)); return
-            if name == "restart": self.begin(self.present())
+            if name == "restart": self.at_shown(); self.begin(self.present())
             elif name == "clear": self.clear()
             elif name in ("step_d", "step_g"): self.at_shown(); self.event(name[-1])
             self.rest()
@@ -201,7 +207,7 @@ class Playground(Callback):
     def pause(self):
         "Stand still; the moment at which it does is recorded."
         self.trainer.pause()
-        with self.trainer.randomness.lock:
+        with self.trainer.randomness.turnstile.ask():
             if self.moments[-1][0] < self.trainer.steps: self.record()
 
     def play(self):
@@ -212,32 +218,34 @@ class Playground(Callback):
 
     def change(self, name: str, value: Any):
         "A setting takes effect at once if it may, else in a new game, which is played if the old one was."
-        if name == "data" and value == "drawn" and not len(self.ink): return self.ask_for_points()
+        if not len(self.ink) and self.panel["data"] == "drawn" and name not in LIVE: return self.ask_for_points()
         if name in LIVE:
             self.at_shown()
             self.event(f"{name}={value:.3g}")
             if not self.playing: self.rest()
-        else: self.anew(**{name: KINDS[name](value)})
+        else: self.anew()
 
-    def anew(self, **settings):
-        "A new game with other `settings`, played if the old one was."
-        playing, drawn = self.playing, pack(self.ink) if settings.get("data", self.settings.data) == "drawn" else ""
-        self.begin(replace(self.present(), **settings, drawn=drawn))
+    def anew(self):
+        "A new game with what the controls say, played if the old one was."
+        self.at_shown()
+        chosen = {name: kind(self.panel[name]) for name, kind in KINDS.items() if name in self.panel.values and name not in LIVE}
+        playing = self.playing
+        self.begin(replace(self.present(), **chosen, drawn=pack(self.ink) if chosen["data"] == "drawn" else ""))
         if playing: self.play()
 
     @property
     def playing(self) -> bool: return self.trainer.thread is not None and self.trainer.playing.is_set()
 
     def lesson(self, name: str):
-        line, self.panel.note = LESSONS[name]
-        note = self.panel.note
+        if name not in LESSONS: return
+        line, look = LESSONS[name]
         self.load(line)
         self.panel.set(lesson=name)
-        self.panel.note = f"What to look for: {note}"
+        self.panel.note = f"What to look for: {look}"
 
     def ask_for_points(self):
         self.pause()
-        self.stage.drawing = True
+        self.stage.drawing = self.waiting = True
         self.stage.scene, self.stage.frame = {**self.stage.scene, "real": packed(np.empty((0, 2)))}, {}
         self.panel.note = "Draw real points on the picture: drag the mouse, or move the cross with the arrow keys and press space. Then play."
 
@@ -247,9 +255,11 @@ class Playground(Callback):
 
     def hear(self, widget, content: dict, buffers=None):
         "A stroke arrives from the canvas: its points join those drawn before (the last 300 count) and are the data of a new game."
-        if not self.stage.drawing or not content.get("drawn"): return
-        self.ink = unpack(pack(torch.cat([self.ink, torch.tensor(content["drawn"], dtype=torch.float32)])[-300:]))
-        self.anew(data="drawn")
+        if self.stage.drawing and content.get("drawn"): self.panel.attempt(self.add, content["drawn"])
+
+    def add(self, stroke: list):
+        self.ink = unpack(pack(torch.cat([self.ink, torch.tensor(stroke, dtype=torch.float32)])[-300:]))
+        self.anew()
 
     def still(self) -> bytes:
         "What the canvas shows, as the bytes of a PNG."

@@ -34,28 +34,26 @@ def set_global_streams(state: dict):
 class Randomness:
     """`with` this, the global random streams are private ones, which go on where they were the last time.
 
-    The streams belong to the whole process, so all of these share one `lock`: a thread that samples, or looks at a game,
-    while another one plays, holds it meanwhile.
+    The streams belong to the whole process, so all of these share one `turnstile`: a thread that samples, or looks at a
+    game, while another one plays, asks there (`with randomness.turnstile.ask():`), and so does the one that plays.
     """
 
-    lock = Turnstile()
+    turnstile = Turnstile()
 
     def __init__(self, seed: int):
-        with self.lock:
+        with self.turnstile.ask():
             self.depth, outside = 0, global_streams()
             torch.manual_seed(seed); random.seed(seed); np.random.seed(seed % 2**32)
             self.streams = global_streams()
             set_global_streams(outside)
 
     def __enter__(self):
-        self.lock.__enter__()
         if self.depth == 0: self.public = self.swap(self.streams)
         self.depth += 1
 
     def __exit__(self, *error):
         self.depth -= 1
         if self.depth == 0: self.streams = self.swap(self.public)
-        self.lock.__exit__(*error)
 
     @property
     def state(self) -> dict:
@@ -80,6 +78,6 @@ class Randomness:
     def outside(self):
         "Within a `with` of this: the streams of the notebook, for somebody who looks in."
         if self.depth == 0: yield; return
-        private = self.swap(self.public)
+        self.streams = self.swap(self.public)  # where `state` finds them
         try: yield
-        finally: self.public = self.swap(private)
+        finally: self.public = self.swap(self.streams)

@@ -136,13 +136,13 @@ class Trainer:
 
     def discriminator_step(self) -> dict[str, float]:
         "One turn of D on the next batch of reals; returns its numbers."
-        with self.randomness:
+        with self.randomness.turnstile.ask(), self.randomness:
             self.batch = next(self.batches)
             return self._update("discriminator", self.gan.discriminator_loss)
 
     def generator_step(self) -> dict[str, float]:
         "One turn of G, with D frozen, beside the current batch; returns its numbers."
-        with self.randomness, frozen(self.parameters["discriminator"], but=self.parameters["generator"]):
+        with self.randomness.turnstile.ask(), self.randomness, frozen(self.parameters["discriminator"], but=self.parameters["generator"]):
             if self.batch is None: self.batch = next(self.batches)
             return self._update("generator", self.gan.generator_loss)
 
@@ -190,7 +190,7 @@ class Trainer:
 
     def step(self) -> dict[str, float]:
         "All turns of one step; returns the row that goes into the history."
-        with self.randomness:
+        with self.randomness.turnstile.ask(), self.randomness:
             start, self.row = time.perf_counter(), {}
             n_d, n_g = self.schedule(self.steps, self.batches.epoch)
             for _ in range(n_d): self.discriminator_step()
@@ -218,17 +218,19 @@ class Trainer:
             self.tell("before_fit")
             while self.steps < self.goal and not self._anyone_stops():
                 begun = time.perf_counter()
-                self.step()
+                with self.randomness.turnstile.ask():
+                    if self.playing.is_set(): self.step()  # asked inside: whoever pauses has held the lock since
                 self._rest(begun + self.pace)
             self.tell("after_fit")
         except BaseException as error: self.error = error; raise
         finally:
-            self.batches.seek(self.batches.position)  # lets go of workers that read ahead
+            with self.randomness.turnstile.ask(): self.batches.seek(self.batches.position)  # lets go of workers that read ahead
             release(self)
             self.tell("close")
 
     def _rest(self, until: float):
         "Between steps, with the lock open to others: wait while paused, and for a slow pace; in naps, so that `stop` is heard."
+        self.randomness.turnstile.let_in()
         while not self.stopping:
             paused, left = not self.playing.is_set(), until - time.perf_counter()
             if paused: self.playing.wait(0.1)
@@ -245,26 +247,31 @@ class Trainer:
         if self.thread is not None: raise RuntimeError(f"this trainer is playing already (step {self.steps} of {self.goal}): pause(), resume(), stop() or wait()")
         with claim(self):
             self._begin(steps)
-            self.over.clear()
-            self.thread = background(self._play)
+            self.over = threading.Event()
+            self.thread = background(partial(self._play, self.over))
             self.thread.start()
         return self
 
-    def _play(self):
+    def _play(self, over: threading.Event):
         try: self._loop()
-        finally: self.thread = None; self.over.set()
+        finally: self.thread = None; over.set()
 
     def pause(self):
         "Let the current step end, then stand still; returns when it does."
         self.playing.clear()
-        with self.randomness.lock: pass
+        with self.randomness.turnstile.ask(): pass
 
     def resume(self): self.playing.set()
 
     def stop(self):
-        "Ask `fit` to return after the current step; a `fit` in another thread has returned when this does."
-        self.stopping = True
-        if self.thread not in (None, threading.current_thread()): self.over.wait()  # not join: an interrupt in it leaves the thread for dead
+        """Ask `fit` to return after the current step. What `start` began has ended when this returns.
+
+        Raises RuntimeError in a thread that holds the turnstile's lock, such as a callback of another game: the step waits for that.
+        """
+        self.stopping, over = True, self.over
+        if self.thread in (None, threading.current_thread()): return
+        if self.randomness.turnstile.lock._is_owned(): raise RuntimeError("the training was asked to stop, but cannot before this thread lets go of the turnstile")
+        over.wait()  # not join: an interrupt in it leaves the thread for dead
 
     def wait(self) -> "Trainer":
         "Until the training in the background is over; raises its error, if it had one. An interrupt stops the training, too."
