@@ -197,7 +197,7 @@ class LiveLosses(Callback):
         return len(self.past) - 1 if self.looking is None else self.past.find(self.looking)
 
     def draw(self):
-        "Pictures and sentence, anew. Whoever calls it holds the lock of the trainer's randomness, if it plays."
+        "Pictures and sentence, anew. Whoever calls this while the game is played has asked at the turnstile."
         dark, log = self.panel.dark, self.panel["log_axis"]
         if (self.curves.dark, self.curves.log) != (dark, log): self.curves = Curves(dark, log)
         pictures = [self.curves.draw(self.trainer.history, self.panel["smoothing"])]
@@ -210,6 +210,7 @@ class LiveLosses(Callback):
         self.panel.pictures = [png(p) for p in pictures]
 
     def when(self) -> str:
+        "Which samples are shown, if not the newest."
         return "" if self.looking is None else f"The samples shown are those of step {self.past[self.shown()][0]:,}."
 
     def act(self, name: str, value: Any):

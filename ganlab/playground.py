@@ -128,7 +128,7 @@ class Playground(Callback):
         self.rest()
 
     def record(self):
-        "Show this moment, and remember it with all that is needed to go on from it. Needs the lock if the game is played."
+        "Show this moment, and remember it with all that is needed to go on from it. Whoever calls this while the game is played has asked at the turnstile."
         moment = frame(self.trainer, self.z, self.real, self.settings), deepcopy(self.trainer.state_dict()), len(self.events)
         if self.moments is None:
             weights = 4 * sum(p.numel() for p in self.trainer.gan.parameters())
@@ -237,6 +237,7 @@ class Playground(Callback):
     def playing(self) -> bool: return self.trainer.thread is not None and self.trainer.playing.is_set()
 
     def lesson(self, name: str):
+        "Begin a lesson, and say what to look for."
         if name not in LESSONS: return
         line, look = LESSONS[name]
         self.load(line)
@@ -244,12 +245,14 @@ class Playground(Callback):
         self.panel.note = f"What to look for: {look}"
 
     def ask_for_points(self):
+        "There is no data until something is drawn: say so, and wait."
         self.pause()
         self.stage.drawing = self.waiting = True
         self.stage.scene, self.stage.frame = {**self.stage.scene, "real": packed(np.empty((0, 2)))}, {}
         self.panel.note = "Draw real points on the picture: drag the mouse, or move the cross with the arrow keys and press space. Then play."
 
     def clear(self):
+        "Forget what was drawn."
         self.ink = torch.empty(0, 2)
         if self.panel["data"] == "drawn": self.ask_for_points()
 
@@ -258,6 +261,7 @@ class Playground(Callback):
         if self.stage.drawing and content.get("drawn"): self.panel.attempt(self.add, content["drawn"])
 
     def add(self, stroke: list):
+        "Points (n, 2) join those that were drawn, and a new game begins."
         self.ink = unpack(pack(torch.cat([self.ink, torch.tensor(stroke, dtype=torch.float32)])[-300:]))
         self.anew()
 

@@ -46,13 +46,15 @@ def claim(trainer):
 
     Whatever begins the training stands inside of the `with`, so that the next one who claims finds it begun.
     """
-    while (other := PLAYING.get(trainer.gan)) is not None:  # not under the lock: a game that ends may begin another
+    while True:
+        with CLAIMING:
+            if (other := PLAYING.get(trainer.gan)) is None:
+                PLAYING[trainer.gan] = trainer
+                yield
+                return
         if other is trainer or other.thread in (None, threading.current_thread()):
             raise RuntimeError("this game is being trained already, and the training cannot be stopped from here")
-        other.stop()
-    with CLAIMING:
-        if PLAYING.setdefault(trainer.gan, trainer) is trainer: yield; return
-    with claim(trainer): yield  # somebody was faster
+        other.stop()  # not under the lock: a game that ends may begin another
 
 
 def release(trainer):

@@ -227,7 +227,7 @@ def test_stop_returns_and_a_thread_can_train():
     assert not thread.is_alive() and trainer.steps >= 5 and len(trainer.history) == trainer.steps
 
 
-def test_looking_from_another_thread_with_the_lock_changes_nothing():
+def test_looking_from_another_thread_through_the_turnstile_changes_nothing():
     import threading
     bare = Trainer(points(), toy("ring", 60), 20, seed=3).fit(300)
     trainer = Trainer(points(), toy("ring", 60), 20, seed=3)
@@ -235,7 +235,7 @@ def test_looking_from_another_thread_with_the_lock_changes_nothing():
     thread.start()
     looks = 0
     while thread.is_alive():
-        with trainer.randomness.lock: trainer.gan.sample(3); torch.rand(5); looks += 1
+        with trainer.randomness.turnstile.ask(): trainer.gan.sample(3); torch.rand(5); looks += 1
     thread.join()
     assert looks and equal(bare.gan.state_dict(), trainer.gan.state_dict())
 
