@@ -40,7 +40,7 @@ def room(low: float, high: float, before: tuple[float, float]) -> tuple[float, f
     margin = 0.15 * (high - low) or 0.1 * abs(high) or 0.1
     return before if fits else (low - margin, high + margin)
 
-# %% ../nbs/17_live.ipynb #08-9707319b
+# %% ../nbs/17_live.ipynb #09-4ed80d0d
 class Curves:
     "Plots of a growing `History`: `draw` gives a uint8 picture (H, W, 3), in a few milliseconds while the history is short (about 30 at 100,000 steps)."
 
@@ -97,7 +97,7 @@ class Curves:
         for line in self.lines.values(): line.axes.draw_artist(line)
         return np.asarray(self.canvas.buffer_rgba())[..., :3].copy()
 
-# %% ../nbs/17_live.ipynb #12-4f13800c
+# %% ../nbs/17_live.ipynb #14-39c03a16
 def duration(seconds: float) -> str:
     "Seconds in words, for people who wait."
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -128,7 +128,7 @@ def spoken(trainer: Trainer, window: int = 50) -> str:
     if "d_real" in new: numbers.append(f"D says {new['d_real']:.2f} of reals and {new['d_fake']:.2f} of fakes.")
     return " ".join([where, *numbers])
 
-# %% ../nbs/17_live.ipynb #14-39c03a16
+# %% ../nbs/17_live.ipynb #16-ab797a36
 CONTROLS = [
     button("play", "Start the training, or go on after a pause", label="Play"),
     button("pause", "Stand still after the current step", label="Pause"),

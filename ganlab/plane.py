@@ -9,7 +9,7 @@ __all__ = ['LIVE', 'KINDS', 'ALLOWED', 'BOUNDS', 'GRAIN', 'EXTENT', 'CELLS', 'SH
 
 # %% ../nbs/18_plane.ipynb #03-5b9c1aba
 import base64
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from functools import partial
 
 import numpy as np

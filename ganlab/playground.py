@@ -7,7 +7,6 @@ __all__ = ['LESSONS', 'SPEEDS', 'SHOW', 'CONTROLS', 'packed', 'message', 'to_jso
 
 # %% ../nbs/19_playground.ipynb #03-55bfd35d
 import base64
-import io
 import json
 import time
 from copy import deepcopy

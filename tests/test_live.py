@@ -16,7 +16,7 @@ from ganlab.data import toy
 from ganlab.history import Timeline
 from ganlab.live import LiveLosses
 from ganlab.models.mlp import mlp, points
-from ganlab.plane import KINDS, LIVE, Settings, pack, read_line, unpack, write_line
+from ganlab.plane import Settings, pack, read_line, unpack, write_line
 from ganlab.playground import Playground
 from ganlab.trainer import Callback, Trainer
 
