@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['TRAINING', 'SESSION', 'model_names', 'build', 'Lock', 'acquire', 'latest_step', 'Log', 'read_log', 'Checkpoints',
-           'Grids', 'check_options', 'start', 'make_run', 'resume', 'read_config', 'make_trainer', 'optimizers',
-           'schedule', 'accelerator', 'load']
+           'Grids', 'check_options', 'start', 'make_run', 'resume', 'read_config', 'make_trainer', 'watch',
+           'optimizers', 'schedule', 'accelerator', 'load']
 
 # %% ../nbs/61_runs.ipynb #03-c565f4ef
 import json
@@ -29,6 +29,7 @@ from .callbacks import EMA, Track, keep_average
 from .checkpoint import checkpoints, newest, save_checkpoint, set_aside, write_atomically
 from .data import SOURCES, data_root
 from .data import load as load_data
+from .evaluate import Evaluate
 from .gan import GAN
 from .objectives import unknown
 from .trainer import ADAM, Callback, Schedule, Trainer
@@ -136,8 +137,8 @@ class Grids(Callback):
 
 # %% ../nbs/61_runs.ipynb #15-cdf733d8
 TRAINING = dict(steps=3000, batch_size=64, seed=0, lr_d=None, lr_g=None, n_d=None, n_g=None, g_every=None, g_every_epochs=None,
-                ema=0.998, every=500, keep=3, precision="no", device=None, tracker=None)
-SESSION = ("every", "keep", "precision", "device", "tracker")  # what may differ when a run goes on
+                ema=0.998, every=500, keep=3, metrics=None, precision="no", device=None, tracker=None)
+SESSION = ("every", "keep", "metrics", "precision", "device", "tracker")  # what may differ when a run goes on
 
 
 def check_options(options: dict):
@@ -210,10 +211,18 @@ def make_trainer(folder: Path, config: dict, images) -> Trainer:
         torch.manual_seed(options["seed"])
         gan = build(**config["model"])
     listeners = [Lock(folder), Log(folder), Grids(folder, options["every"]), Checkpoints(folder, options["every"], options["keep"])]
+    if options.get("metrics"): listeners.insert(0, watch(folder, config, images))
     if options["ema"]: listeners.insert(0, EMA(options["ema"]))
     if options["tracker"]: listeners.append(Track())
     return Trainer(gan, images, options["batch_size"], optimizers(gan, options), schedule(gan, options), listeners, options["seed"],
                    accelerator(options["device"], options["precision"], options["tracker"], folder))
+
+
+def watch(folder: Path, config: dict, images) -> Evaluate:
+    "Measures 1,000 fakes every so often, and on the set's test split if it has one and is trained on the other."
+    options, data = config["training"], config["data"]
+    held_out = load_data(**data | dict(split="test")) if data["name"] in SOURCES and data.get("split", "train") == "train" else None
+    return Evaluate(images, options["metrics"], options["every"], held_out=held_out, folder=folder)
 
 
 def optimizers(gan: GAN, options: dict) -> dict:
@@ -243,14 +252,14 @@ def accelerator(device: str | None = None, precision: str = "no", tracker: str |
     return made
 
 # %% ../nbs/61_runs.ipynb #18-1188042c
-def load(folder: str | Path, gan: GAN | None = None) -> GAN:
+def load(folder: str | Path, gan: GAN | None = None, best: bool = False) -> GAN:
     """The GAN of a run, with the weights of its newest checkpoint, on the CPU and in evaluation mode.
 
-    `gan`: the networks to fill, for a run whose model is not the library's.
+    `gan`: the networks to fill, for a run whose model is not the library's. `best`: the checkpoint with the best value of the run's `metrics`, instead.
     Raises FileNotFoundError if there is no run or no usable checkpoint, ValueError if the weights are another network's.
     """
     gan = gan or build(**read_config(folder)["model"])
-    path, state = newest(Path(folder) / "checkpoints")
+    path, state = newest(Path(folder) / ("best" if best else "checkpoints"))
     if any(key.startswith("average.") for key in state["gan"]): keep_average(gan)
     try: gan.load_state_dict(state["gan"])
     except RuntimeError as error: raise ValueError(f"{path} is from another network: {str(error).splitlines()[1].strip()}") from error
