@@ -25,7 +25,7 @@ from .callbacks import Progress
 from .checkpoint import write_atomically
 from .data import catalog, load as load_data
 from .evaluate import MEASURES, STRICT, Scores, evaluate
-from .features import NETWORKS, RESIZING, network
+from .features import NETWORKS, RESIZING, network, suited
 from .gan import GAN
 from .latent import tour
 from .objectives import unknown
@@ -164,8 +164,8 @@ def evaluate_(
 ):
     "Measure a run, or a folder of images, against real images."
     with plain_errors():
-        if resize or weights: features = network(features or "inception", resize, weights)
         fake, real, reals = both_sides(what, data, size, split, best, 1 if features == "digits" else 3)
+        if resize or weights: features = network(features or ("inception" if weights or "fid" in metrics else suited(real.shape[0])), resize, weights)
         scores = evaluate(fake, real, metrics, n, features, bootstrap, seed)
         path = out or (what if isinstance(fake, GAN) else Path()) / "evaluation.json"
         typer.echo(scores)

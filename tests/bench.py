@@ -10,15 +10,23 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from functools import partial
+from pathlib import Path
 
+import numpy as np
+import pytorch_fid.inception as inception_module
 import torch
+from PIL import Image
+from pytorch_fid.fid_score import calculate_frechet_distance, get_activations
 from torch import nn
 from torch.nn.functional import softplus
 
 from ganlab.data import load
+from ganlab.features import extract, inception, inception_v3
 from ganlab.gan import GAN
 from ganlab.live import LiveLosses
+from ganlab.metrics import frechet_distance
 from ganlab.models.mlp import mlp
 from ganlab.synthetic import scenes
 from ganlab.trainer import Trainer
@@ -98,7 +106,6 @@ def imports():
 
 def folder():
     "Images per second of `load` on 1,000 JPEGs of 256x256."
-    from PIL import Image
     with tempfile.TemporaryDirectory() as home:
         for i, scene in enumerate(scenes(20, 256)):
             for k in range(50): Image.fromarray(scene.permute(1, 2, 0).numpy()).save(f"{home}/{i}-{k}.jpg", quality=90)
@@ -118,10 +125,55 @@ def memory():
     yield "  growth over 1,000 more", f"{peak() - before:+.1f} MiB"
 
 
+def distances(rounds=3):
+    "Fréchet distance from features (n, 2048), ours and pytorch-fid's (covariances and scipy's root), in turns."
+    theirs = lambda x, y: calculate_frechet_distance(*(f(s) for s in (x, y) for f in (partial(np.mean, axis=0), partial(np.cov, rowvar=False))))
+    mix = torch.randn(2048, 2048) / 45
+    for n in (500, 10_000):
+        x, y = ((torch.randn(n, 2048) @ mix + shift).relu() for shift in (0.3, 0.35))
+        pairs = []
+        for _ in range(rounds):
+            pairs.append((timed(partial(frechet_distance, x, y), 1), timed(partial(theirs, x.double().numpy(), y.double().numpy()), 1)))
+        yield f"Fréchet distance, n={n:,}, d=2048: ours", f"{statistics.median(a for a, _ in pairs):.2f} s"
+        yield f"Fréchet distance, n={n:,}, d=2048: pytorch-fid", f"{statistics.median(b for _, b in pairs):.2f} s"
+        yield "  times faster (median of pairs)", f"{statistics.median(b / a for a, b in pairs):.1f}"
+
+
+def extraction(n=100, rounds=3):
+    "Images a second through Inception (random weights) from PNG files of 256x256, ours and pytorch-fid's loop."
+    with tempfile.TemporaryDirectory() as home:
+        weights, folder = f"{home}/weights.pth", f"{home}/images"
+        torch.save(inception_v3().state_dict(), weights)
+        inception_module.load_state_dict_from_url = lambda *args, **kwargs: torch.load(weights, weights_only=True)
+        ours, theirs = inception(weights=weights), inception_module.InceptionV3()
+        os.mkdir(folder)
+        for i, scene in enumerate(scenes(n, 256)): Image.fromarray(scene.permute(1, 2, 0).numpy()).save(f"{folder}/{i:03d}.png")
+        files = sorted(Path(folder).iterdir())
+        pairs = [(timed(lambda: extract(load(folder), ours), 1), timed(lambda: get_activations(files, theirs, 50, num_workers=os.cpu_count()), 1)) for _ in range(rounds)]
+    yield "Inception's features from files: ours", f"{n / statistics.median(a for a, _ in pairs):.1f} images/s"
+    yield "Inception's features from files: pytorch-fid", f"{n / statistics.median(b for _, b in pairs):.1f} images/s"
+    yield "  times faster (median of pairs)", f"{statistics.median(b / a for a, b in pairs):.2f}"
+
+
+def neighbours():
+    "Time and memory of precision and recall, density and coverage, and KID of 10,000 and 10,000 samples, each in a process of its own (Linux)."
+    code = """import sys, time, torch
+from ganlab import metrics
+def peak(): return [int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmHWM")][0]
+x, y = (torch.randn(10_000, 2048, dtype=torch.double) for _ in range(2))
+before, start = peak(), time.perf_counter()
+getattr(metrics, sys.argv[1])(x, y)
+print(time.perf_counter() - start, (peak() - before) / 2**10)"""
+    for name in ("precision_recall", "density_coverage", "kid") if sys.platform == "linux" else ():
+        seconds, mib = map(float, subprocess.check_output([sys.executable, "-c", code, name], text=True).split())
+        yield f"{name}, 10,000 x 10,000, d=2048", f"{seconds:.0f} s, {mib:,.0f} MiB beside the features (all distances at once: {8 * 10**8 / 2**20:,.0f})"
+
+
 if __name__ == "__main__":
+    warnings.simplefilter("ignore", DeprecationWarning)
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}\n")
     grey, color = torch.rand(2000, 1, 28, 28) * 2 - 1, scenes(100, 64) / 127.5 - 1
     sections = [memory(), imports(), folder(), compare("MLP 784, batch 64", partial(mlp, 28), grey, 64, 20), compare("DCGAN-64, batch 16", dcgan64, color, 16, 4),
-                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16)]
+                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16), distances(), extraction(), neighbours()]
     for rows in sections:
-        for what, number in rows: print(f"{what:<52} {number}", flush=True)
+        for what, number in rows: print(f"{what:<56} {number}", flush=True)

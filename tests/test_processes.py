@@ -1,4 +1,5 @@
 "Two processes on the CPU play the game of one with twice the batch."
+import json
 import os
 import subprocess
 import sys
@@ -32,7 +33,7 @@ def test_a_game_with_a_double_backward_and_half_turns(tmp_path):
 
 def test_a_run_by_torchrun_equals_one_process_and_resumes(tmp_path):
     words = lambda out, batch, *more: ["-m", "ganlab", "train", "mlp", "--data", "digits", "--device", "cpu", "--batch", batch, "--out", tmp_path / out,
-                                       "--set", "hidden=[32]", "--set", "dropout=0.0", "--set", "every=10", *more]
+                                       "--set", "hidden=[32]", "--set", "dropout=0.0", "--set", "every=10", "--set", "metrics=fd", *more]
     launch(1, *words("one", 32, "--steps", 30))
     text = launch(2, *words("two", 16, "--steps", 20))
     assert text.count("20 steps, saved") == 1  # one process speaks, one writes
@@ -41,6 +42,8 @@ def test_a_run_by_torchrun_equals_one_process_and_resumes(tmp_path):
     for name, value in one["gan"].items():
         if isinstance(value, torch.Tensor): torch.testing.assert_close(value, two["gan"][name], atol=2e-5, rtol=1e-3)
     assert [r["step"] for r in read_log(tmp_path / "two/log.jsonl")] == list(range(1, 31))
+    a, b = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("one", "two"))  # one process measures, all keep the best
+    assert [r["step"] for r in a] == [r["step"] for r in b] == [10, 20, 30] and newest(tmp_path / "two/best")[1]["steps"] == newest(tmp_path / "one/best")[1]["steps"]
 
 
 def test_a_notebooks_launcher_starts_two(tmp_path):
