@@ -4,16 +4,16 @@
 
 # %% auto #0
 __all__ = ['app', 'Folder', 'Best', 'plain_errors', 'value_of', 'sort_settings', 'train', 'play', 'sample', 'walk', 'report_',
-           'data_', 'evaluate_', 'both_sides', 'save_scores', 'demo']
+           'data_', 'evaluate_', 'both_sides', 'save_scores', 'reproduce', 'demo']
 
 # %% ../nbs/64_cli.ipynb #03-2fb05726
 import ast
 import inspect
 import json
+import math
 import platform
 import time
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -24,13 +24,14 @@ from . import __version__
 from .callbacks import Progress
 from .checkpoint import write_atomically
 from .data import catalog, load as load_data
-from .evaluate import MEASURES, STRICT, Scores, evaluate
+from .evaluate import MEASURES, STRICT, Scores, evaluate, named_measures
 from .features import NETWORKS, RESIZING, network, suited
 from .gan import GAN
 from .latent import tour
 from .objectives import unknown
 from .report import report, seeded_latents
-from .runs import TRAINING, load, model_names, read_config, resume, start
+from .reproduce import STUDIES
+from .runs import TRAINING, load, makers, read_config, resume, start
 from .trainer import leave
 from .viz import save_gif, save_grid
 
@@ -57,9 +58,9 @@ def value_of(text: str):
 
 def sort_settings(model: str, settings: list[str]) -> tuple[dict, dict, dict]:
     "NAME=VALUE settings as arguments of the model, of `load` and of the training. Raises ValueError for a name none of them has."
-    if model not in model_names(): raise unknown("model", model, model_names())
+    if model not in makers(): raise unknown("model", model, makers())
     takes = lambda f: [name for name in inspect.signature(f).parameters if name not in ("name", "size", "channels")]
-    homes = (takes(getattr(import_module(f"ganlab.models.{model}"), model)), [*takes(load_data), "channels"], list(TRAINING))
+    homes = (takes(makers()[model]), [*takes(load_data), "channels"], list(TRAINING))
     sorted_: tuple[dict, dict, dict] = ({}, {}, {})
     for setting in settings:
         name, equals, text = setting.partition("=")
@@ -71,7 +72,7 @@ def sort_settings(model: str, settings: list[str]) -> tuple[dict, dict, dict]:
 # %% ../nbs/64_cli.ipynb #11-f147b83e
 @app.command()
 def train(
-    model: Annotated[Optional[str], typer.Argument(help=f"One of: {', '.join(model_names())}.")] = None,
+    model: Annotated[Optional[str], typer.Argument(help=f"One of: {', '.join(makers())}.")] = None,
     data: Annotated[Optional[str], typer.Option(help="A data set's name (see `ganlab data`) or a folder of images.")] = None,
     steps: Annotated[Optional[int], typer.Option(help="Length of the whole run (3000); with --resume, another length than the run was given.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="The run folder; runs/MODEL-DATA if not given.")] = None,
@@ -79,6 +80,7 @@ def train(
     batch: Annotated[Optional[int], typer.Option(help="Images a step, per process (64).")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Fixes every draw (0).")] = None,
     objective: Annotated[Optional[str], typer.Option(help="minimax, non_saturating, least_squares, hinge, wasserstein, ...")] = None,
+    critic: Annotated[Optional[str], typer.Option(help="mlp, conv or official, for the Wasserstein games.")] = None,
     set_: Annotated[Optional[list[str]], typer.Option("--set", metavar="NAME=VALUE", help="Any other option of the model, the data or the training.")] = None,
     device: Annotated[Optional[str], typer.Option(help="cpu, cuda, cuda:1, mps; the best there is if not given.")] = None,
     resume_: Annotated[bool, typer.Option("--resume", help="Continue the run in --out.")] = False,
@@ -86,14 +88,14 @@ def train(
     "Train a model, or continue a run exactly where it stopped."
     with plain_errors():
         if resume_:
-            fixed = [n for n, v in dict(MODEL=model, data=data, size=size, batch=batch, seed=seed, objective=objective).items() if v is not None]
+            fixed = [n for n, v in dict(MODEL=model, data=data, size=size, batch=batch, seed=seed, objective=objective, critic=critic).items() if v is not None]
             if out is None: raise ValueError("--resume needs --out, the run to continue")
             if fixed: raise ValueError(f"a run keeps its settings: --resume does not go with {', '.join(fixed)}")
             trainer = resume(out, **{n: value_of(v) for n, _, v in (s.partition("=") for s in set_ or [])}, device=device)
         else:
             if model is None or data is None: raise ValueError("say what to train on what: ganlab train MODEL --data NAME_OR_FOLDER")
             out = out or Path("runs") / f"{model}-{Path(data).name}"
-            flags = dict(objective=objective, batch_size=batch, seed=seed, device=device, steps=steps)
+            flags = dict(objective=objective, critic=critic, batch_size=batch, seed=seed, device=device, steps=steps)
             own, load_, training = sort_settings(model, [*(set_ or []), *(f"{k}={v}" for k, v in flags.items() if v is not None)])
             if size is not None: load_["size"] = size
             trainer = start(out, dict(name=model, **own), dict(name=data, **load_), **training)
@@ -155,9 +157,9 @@ def evaluate_(
     features: Annotated[Optional[str], typer.Option(help=f"{', '.join(NETWORKS)}; suited to the images if not given.")] = None,
     resize: Annotated[Optional[str], typer.Option(help=f"{', '.join(RESIZING)}; the network's own if not given.")] = None,
     weights: Annotated[Optional[Path], typer.Option(help="File with pytorch-fid's Inception weights; downloaded if not given.")] = None,
-    size: Annotated[Optional[int], typer.Option(help="Shrink and crop both sets to this side first.")] = None,
-    split: Annotated[str, typer.Option(help="train or test, of a known data set.")] = "train",
-    bootstrap: Annotated[int, typer.Option(help="Rounds for intervals of fd and mifid.")] = 0,
+    size: Annotated[Optional[int], typer.Option(help="Shrink and crop the images of both folders to this side first.")] = None,
+    split: Annotated[Optional[str], typer.Option(help="train or test, of a known data set; a run's own if not given.")] = None,
+    bootstrap: Annotated[int, typer.Option(help="Rounds for an interval of fd, such as 200.")] = 0,
     seed: int = 0,
     best: Best = False,
     out: Annotated[Optional[Path], typer.Option(help="The JSON file; evaluation.json in the run, or here.")] = None,
@@ -165,31 +167,51 @@ def evaluate_(
     "Measure a run, or a folder of images, against real images."
     with plain_errors():
         fake, real, reals = both_sides(what, data, size, split, best, 1 if features == "digits" else 3)
-        if resize or weights: features = network(features or ("inception" if weights or "fid" in metrics else suited(real.shape[0])), resize, weights)
+        strict = set(named_measures(metrics)) & set(STRICT)
+        if resize or weights: features = network(features or ("inception" if weights or strict else suited(real.shape[0])), resize, weights)
         scores = evaluate(fake, real, metrics, n, features, bootstrap, seed)
         path = out or (what if isinstance(fake, GAN) else Path()) / "evaluation.json"
         typer.echo(scores)
         typer.echo(save_scores(path, scores, dict(fakes=str(what), reals=reals, split=split, best=best, seed=seed)))
 
 
-def both_sides(what: Path, data: str | None, size: int | None, split: str, best: bool, channels: int) -> tuple:
+def both_sides(what: Path, data: str | None, size: int | None, split: str | None, best: bool, channels: int) -> tuple:
     "What a run draws, or the images of a folder; the reals; and what these are called."
     if (what / "config.json").exists():
-        own = read_config(what)["data"] | dict(split=split)
-        own |= {k: v for k, v in dict(name=data, size=size).items() if v is not None}
+        if size: raise ValueError("a run draws images of one size: --size is for folders")
+        own = read_config(what)["data"] | {k: v for k, v in dict(name=data, split=split).items() if v is not None}
         return load(what, best=best), load_data(**own), own["name"]
     if not what.is_dir(): raise ValueError(f"{what} is neither a run nor a folder of images")
     if data is None: raise ValueError("say what the images are compared with: --data NAME_OR_FOLDER")
-    real = load_data(data, size, split, channels=channels)
-    return load_data(what, size, channels=real.shape[0]), real, data
+    real = load_data(data, size, split or "train", channels=channels)
+    return load_data(what.resolve(), size, channels=real.shape[0]), real, data
 
 
 def save_scores(path: Path, scores: Scores, about: dict) -> Path:
     "The scores as JSON, with what was measured, when and by which versions."
     about |= dict(time=time.strftime("%Y-%m-%dT%H:%M:%S%z"), versions=dict(ganlab=__version__, torch=torch.__version__, python=platform.python_version()))
-    return write_atomically(path, lambda p: p.write_text(json.dumps(about | dict(scores=[s._asdict() for s in scores]), indent=2) + "\n"))
+    plain = [{k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in s._asdict().items()} for s in scores]  # JSON has no infinity
+    return write_atomically(path, lambda p: p.write_text(json.dumps(about | dict(scores=plain), indent=2, allow_nan=False) + "\n"))
 
 # %% ../nbs/64_cli.ipynb #16-d21b87a8
+@app.command()
+def reproduce(
+    study: Annotated[str, typer.Argument(help=f"One of: {', '.join(STUDIES)}.")],
+    out: Annotated[Optional[Path], typer.Option(help="Its folder; runs/STUDY if not given.")] = None,
+    full: Annotated[bool, typer.Option("--full", help="As long as the report's own trainings; for a GPU.")] = False,
+    seeds: Annotated[int, typer.Option(help="How many trainings of each kind.")] = 3,
+    data: Annotated[Optional[str], typer.Option(help="mnist or digits; MNIST if it is here.")] = None,
+    steps: Annotated[Optional[int], typer.Option(help="Length of each training.")] = None,
+):
+    "Run a report's experiments again, resumably, and print the table."
+    with plain_errors():
+        if study not in STUDIES: raise unknown("study", study, STUDIES)
+        out = out or Path("runs") / study
+        done = STUDIES[study](out, full, seeds, data, steps, say=typer.echo)
+        typer.echo(f"\n{done}\n")
+        typer.echo(f"{out / 'study.json'}, {out / 'study.png'}")
+
+# %% ../nbs/64_cli.ipynb #18-b725446b
 @app.command()
 def demo(out: Path = Path("runs/demo"), steps: int = 5000):
     "Train the MLP GAN on 16x16 digits for about a minute and write a report."

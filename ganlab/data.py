@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'CARDS', 'load_digits', 'load_glyphs', 'load_scenes', 'data_root', 'one_at_a_time', 'download', 'has_md5',
-           'fetch', 'read_idx', 'load_mnist', 'load_cifar10', 'load', 'Card', 'catalog', 'cards']
+           'fetch', 'read_idx', 'load_mnist', 'load_cifar10', 'load', 'first', 'Card', 'catalog', 'cards']
 
 # %% ../nbs/10_data.ipynb #03-fbd7fcc2
 import gzip
@@ -126,23 +126,32 @@ SOURCES = dict(digits=load_digits, glyphs=load_glyphs, scenes=load_scenes, mnist
 
 
 def load(name: str | Path, size: int | None = None, split: str = "train", root: str | Path | None = None,
-         channels: int = 3, skip_bad: bool = False) -> Images | Folder:
+         channels: int = 3, skip_bad: bool = False, n: int | None = None) -> Images | Folder:
     """Images of a known set, or of a folder, as float32 (C, H, W) in [-1, 1].
 
     `name`: digits, glyphs, scenes, mnist, fashion_mnist, cifar10, or the path of a folder of images.
     `size`: side in pixels; folders are shrunk to it and cropped to the centre square, known sets are resized.
     `split`: "train" or "test" (a folder has no split). `root`: where downloaded sets lie, see `data_root`.
     `channels` (3 or 1) and `skip_bad` are for folders: leave out files that do not decode or are too small.
-    Raises ValueError for an unknown name, a bad file, an empty folder; FileNotFoundError for a missing download.
+    `n`: the first `n` images only. Raises ValueError for an unknown name, a bad file, an empty folder; FileNotFoundError for a missing download.
     """
     if split not in ("train", "test"): raise ValueError(f"split must be 'train' or 'test', not {split!r}")
     if size is not None and size < 1: raise ValueError(f"size must be positive, not {size}")
-    if str(name) in SOURCES: return SOURCES[str(name)](size, split, data_root(root))
+    if str(name) in SOURCES: return first(SOURCES[str(name)](size, split, data_root(root)), n)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if split != "train": raise ValueError(f"a folder has no {split!r} split: name the folder that holds it")
-        return load_folder(folder.resolve(), size, channels, skip_bad)
+        return first(load_folder(folder.resolve(), size, channels, skip_bad), n)
     raise unknown("data set and no folder", str(name), SOURCES)
+
+
+def first(data: Images | Folder, n: int | None) -> Images | Folder:
+    "The first `n` of a data set, all for None. Raises ValueError if it has fewer."
+    if n is None: return data
+    if not 1 <= n <= len(data): raise ValueError(f"{data.name} has {len(data):,} images, n={n} cannot be had")
+    if isinstance(data, Folder): return Folder(data.files[:n], data.shape[-1], data.shape[0], data.name)
+    cut = lambda values: None if values is None else values[:n]
+    return Images(data.images[:n], cut(data.labels), data.factors and {k: cut(v) for k, v in data.factors.items()}, data.name)
 
 # %% ../nbs/10_data.ipynb #20-54b4f9c0
 class Card(NamedTuple):

@@ -4,14 +4,15 @@
 
 # %% auto #0
 __all__ = ['RESIZING', 'OFFICIAL', 'NETWORKS', 'LIMIT', 'pytorch_fid', 'clean_fid', 'Network', 'digits', 'efficientnet_lite0',
-           'inception_weights', 'inception_v3', 'inception', 'network', 'suited', 'portions', 'extract', 'cache_root',
-           'content_hash', 'cached', 'trim']
+           'inception_weights', 'inception_v3', 'inception', 'content_hash', 'network', 'suited', 'portions', 'extract',
+           'cache_root', 'cached', 'trim']
 
 # %% ../nbs/81_features.ipynb #03-670a762a
 import hashlib
 import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 from pathlib import Path
 from typing import Iterable, Iterator
 
@@ -45,13 +46,14 @@ class Network(nn.Module):
 
     `trunk`: resized images to features of any shape (N, ...). `size`: the side that it wants; `resize`: a name in RESIZING.
     `channels`: what it takes; grey images are shown to a network of 3 channels as grey color images. None: anything.
-    `classifier`: features to logits, where the network has classes.
+    `classifier`: features to logits, where the network has classes. `usual`: the resizing that need not be said, for one of the library's networks.
     """
+    official = False  # Inception with its own weights: the only one whose distance is called FID
 
-    def __init__(self, name: str, trunk: nn.Module, channels: int | None = None, size: int | None = None, resize: str = "none", classifier: nn.Module | None = None):
+    def __init__(self, name: str, trunk: nn.Module, channels: int | None = None, size: int | None = None, resize: str = "none", classifier: nn.Module | None = None, usual: str = ""):
         super().__init__()
         if resize not in RESIZING: raise unknown("resizing", resize, RESIZING)
-        self.name, self.trunk, self.channels, self.size, self.resize, self.classifier = name, trunk, channels, size, resize, classifier
+        self.name, self.trunk, self.channels, self.size, self.resize, self.classifier, self.usual = name, trunk, channels, size, resize, classifier, usual
         self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -68,7 +70,7 @@ class Network(nn.Module):
 def digits(resize: str = "clean-fid") -> Network:
     "The digits' network: grey images, 128 features, 10 classes."
     known = pretrained()
-    return Network("digits", known, 1, 28, resize, known.classifier)
+    return Network("digits", known, 1, 28, resize, known.classifier, "clean-fid")
 
 
 def efficientnet_lite0(resize: str = "clean-fid") -> Network:
@@ -81,7 +83,7 @@ def efficientnet_lite0(resize: str = "clean-fid") -> Network:
     values, names = ([k for k in state if not k.endswith(counters)] for state in (saved, trunk.state_dict()))
     trunk.load_state_dict({name: saved[value] for name, value in zip(names, values, strict=True)}, strict=False)
     classifier, trunk.classifier = trunk.classifier, nn.Identity()
-    return Network("efficientnet_lite0", trunk.to(memory_format=torch.channels_last), 3, 224, resize, classifier)
+    return Network("efficientnet_lite0", trunk.to(memory_format=torch.channels_last), 3, 224, resize, classifier, "clean-fid")
 
 # %% ../nbs/81_features.ipynb #13-78d358a9
 OFFICIAL = "6726825d"  # begins the SHA-256 of pytorch-fid's weights
@@ -120,10 +122,29 @@ def inception(resize: str = "pytorch-fid", weights: str | Path | None = None) ->
     except Exception as error: raise ValueError(f"{file} does not hold the weights of FID's Inception: {str(error).splitlines()[0]}") from error
     classifier = nn.Linear(2048, 1008, bias=False)
     classifier.weight, net.fc = net.fc.weight, nn.Identity()
-    name = "inception" if digest(file).startswith(OFFICIAL) else f"inception@{digest(file)[:8]}"
-    return Network(name, net.to(memory_format=torch.channels_last), 3, 299, resize, classifier)
+    official = digest(file).startswith(OFFICIAL)
+    made = Network("inception" if official else f"inception@{digest(file)[:8]}", net.to(memory_format=torch.channels_last), 3, 299, resize, classifier, "pytorch-fid")
+    made.official = official
+    return made
 
 # %% ../nbs/81_features.ipynb #15-00bc0bde
+def content_hash(of) -> str:
+    "SHA-256 of a tensor, `Images`, the files of a `Folder`, or a network's layers and weights: equal contents, equal hash."
+    sha = hashlib.sha256()
+    if isinstance(of, nn.Module):
+        sha.update(f"{of} {[getattr(of, name, None) for name in ('size', 'resize', 'channels')]}".encode())
+        parts = of.state_dict().values()
+    elif isinstance(of, Folder):
+        sha.update(f"{of.shape}".encode())
+        parts = []
+        for file in of.files: sha.update(digest(file).encode())
+    else: parts = [of.images if isinstance(of, Images) else of]
+    for part in parts:
+        sha.update(f"{part.dtype} {tuple(part.shape)}".encode())
+        sha.update(part.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()
+
+
 NETWORKS = dict(inception=inception, efficientnet_lite0=efficientnet_lite0, digits=digits)
 
 
@@ -133,7 +154,7 @@ def network(features: str | nn.Module, resize: str | None = None, weights: str |
     `resize`: one of RESIZING, where None is the network's own. `weights`: a path, for inception. Raises ValueError for an unknown name.
     """
     if isinstance(features, Network): return features
-    if isinstance(features, nn.Module): return Network(type(features).__name__, features)
+    if isinstance(features, nn.Module): return Network(f"{type(features).__name__}@{content_hash(features)[:6]}", deepcopy(features))  # a copy: yours may be in training
     if features not in NETWORKS: raise unknown("feature network", features, NETWORKS)
     if weights and features != "inception": raise ValueError(f"{features} brings its weights along; only inception takes a path")
     return NETWORKS[features](**{k: v for k, v in dict(resize=resize, weights=weights).items() if v is not None})
@@ -173,25 +194,9 @@ def cache_root() -> Path:
     return Path(os.environ.get("GANLAB_CACHE") or Path.home() / ".cache" / "ganlab").expanduser() / "features"
 
 
-def content_hash(of) -> str:
-    "SHA-256 of a tensor, `Images`, the files of a `Folder`, or a network: equal contents, equal hash."
-    sha = hashlib.sha256()
-    if isinstance(of, Network):
-        sha.update(f"{of} {of.size} {of.resize} {of.channels}".encode())
-        parts = of.state_dict().values()
-    elif isinstance(of, Folder):
-        sha.update(f"{of.shape}".encode())
-        parts = []
-        for file in of.files: sha.update(digest(file).encode())
-    else: parts = [of.images if isinstance(of, Images) else of]
-    for part in parts:
-        sha.update(f"{part.dtype} {tuple(part.shape)}".encode())
-        sha.update(part.detach().cpu().contiguous().numpy().tobytes())
-    return sha.hexdigest()
-
-
 def cached(images, net: Network) -> Tensor:
-    "`extract(images, net)`, kept on the disk; the oldest files go when all of them take more than LIMIT."
+    "`extract(images, net)`, for the library's networks and data sets kept on the disk; the oldest files go when all of them take more than LIMIT."
+    if not net.usual or not isinstance(images, (Tensor, Images, Folder)): return extract(images, net)
     file = cache_root() / f"{net.name}-{hashlib.sha256((content_hash(images) + content_hash(net)).encode()).hexdigest()[:32]}.pt"
     try:
         kept = torch.load(file, weights_only=True)

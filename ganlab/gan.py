@@ -30,15 +30,15 @@ class GAN(nn.Module):
     """Two players, their losses, and the latents they play with.
 
     `generator`: latents (N, latent_dim) -> fakes; `discriminator`: images -> logits of any shape (N, ...).
-    `penalties`: name -> f(discriminator, real, fake) -> scalar, added to D's losses.
+    `penalties`: name -> f(discriminator, real, fake) -> scalar, added to D's losses. `constraint`: f(discriminator), done after each of D's turns.
     `defaults`: keyword arguments that a Trainer takes from the game where it is given none, such as a paper's optimizer.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, latent_dim: int, objective: str | Objective = "non_saturating",
-                 penalties: dict[str, Callable] | None = None, defaults: dict | None = None):
+                 penalties: dict[str, Callable] | None = None, constraint: Callable[[nn.Module], None] | None = None, defaults: dict | None = None):
         super().__init__()
         self.generator, self.discriminator, self.latent_dim = generator, discriminator, latent_dim
-        self.objective, self.penalties, self.defaults = named(objective), penalties or {}, defaults or {}
+        self.objective, self.penalties, self.constraint, self.defaults = named(objective), penalties or {}, constraint, defaults or {}
         self.average: nn.Module | None = None  # an averaged generator, if one is kept (callbacks.EMA)
         self.rng = torch.Generator()  # the stream of latents; a Trainer seeds it
         self.observed: dict[str, Tensor] = {}  # what D said in the last turn, for the history
@@ -73,6 +73,10 @@ class GAN(nn.Module):
         fake = self.generator(self.deal(len(real)))
         real_logits = self.discriminator(real) if self.objective.paired else None
         return {"adversarial": self.objective.generator(self.discriminator(fake), real_logits)}
+
+    def moved(self, side: str):
+        "The weights of `side` have just moved: D's are brought back into its constraint, if there is one."
+        if side == "discriminator" and self.constraint: self.constraint(self.discriminator)
 
     def observe(self, **logits: Tensor):
         "Note the mean of what D says of `logits`, for the history."

@@ -247,8 +247,13 @@ def wasserstein(x: Tensor, y: Tensor) -> float:
 
 # %% ../nbs/80_metrics.ipynb #44-10164be9
 def bootstrap(measure: Callable[[Tensor, Tensor], float], x: Array, y: Array, rounds: int = 200, seed: int = 0) -> Estimate:
-    "`measure(x, y)` and its pivotal 95 % bootstrap interval. For measures of means and covariances; neighbours and pairs are upset by repeated samples."
+    """`measure(x, y)` and its pivotal 95 % bootstrap interval. For measures of means and covariances; neighbours and pairs are upset by repeated samples.
+
+    Raises ValueError for fewer than 5 samples a feature, where the interval misses, and for fewer than 20 `rounds`.
+    """
     x, y = checked(x=x, y=y)
+    if rounds < 20: raise ValueError(f"an interval from {rounds} rounds is none: 20 or more")
+    if min(len(x), len(y)) < 5 * x.shape[1]: raise ValueError(f"a bootstrap needs 5 samples a feature, here {5 * x.shape[1]:,} of each, and has {len(x):,} and {len(y):,}: take KID, whose interval holds for few")
     rng = torch.Generator().manual_seed(seed)
     again = lambda s: s[torch.randint(len(s), (len(s),), generator=rng).to(s.device)]
     value = measure(x, y)
@@ -263,10 +268,11 @@ class Ranked(NamedTuple):
     p: float
 
 
-def rank_test(x: Array, y: Array, z: Array, measure: Callable[[Tensor, Tensor], float] = frechet_distance, groups: int = 10) -> Ranked:
-    "Two-sided Mann-Whitney test between fakes `y` and `z` (m, d), cut to one size and split into `groups`, each measured against the reals `x` (n, d). Shuffle them first."
+def rank_test(x: Array, y: Array, z: Array, measure: Callable[[Tensor, Tensor], float] | None = None, groups: int = 10) -> Ranked:
+    "Two-sided Mann-Whitney test between fakes `y` and `z` (m, d), cut to one size and split into `groups`, each measured (by KID if None) against the reals `x` (n, d). Shuffle them first."
     from scipy.stats import mannwhitneyu
-    x, y, z = checked(2 * groups, x=x, y=y, z=z)
+    measure = measure or (lambda a, b: kid(a, b).value)
+    x, y, z = checked(4 * groups, x=x, y=y, z=z)
     size = min(len(y), len(z)) // groups
     first, second = ([measure(x, part) for part in s[: size * groups].split(size)] for s in (y, z))
     return Ranked(first, second, float(mannwhitneyu(first, second).pvalue))

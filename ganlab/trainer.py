@@ -166,6 +166,7 @@ class Trainer:
         self.tell("before_update", side)
         if (scaler := self.accelerator.scaler) is None: optimizer.step()
         else: scaler.step(optimizer); scaler.update()
+        self.gan.moved(side)
         self.tell("after_update", side)
         return row
 

@@ -24,11 +24,13 @@ from ganlab.callbacks import EMA
 from ganlab.checkpoint import newest
 from ganlab.data import load
 from ganlab.digits_network import WEIGHTS, accuracy, pretrained
-from ganlab.evaluate import Evaluate, draw, evaluate
+import ganlab.evaluate as evaluation
+from ganlab.evaluate import WATCHING, Evaluate, draw, evaluate
 from ganlab.folder import Folder, load_folder
 from ganlab.gan import GAN
 from ganlab.metrics import frechet_distance
 from ganlab.models.mlp import mlp
+from ganlab.report import report
 from ganlab.runs import load as load_run, resume, start
 from ganlab.synthetic import scenes
 from ganlab.trainer import Trainer
@@ -100,10 +102,12 @@ def test_only_its_own_weights_make_an_fid(tmp_path, weights):
 
 
 def test_other_resizing_is_in_the_name(official):
-    images = Images(scenes(4, 40))
-    names = [evaluate(images, images, "fd", features=net)["fd"].name for net in (F.network("inception", "clean-fid", official), F.network("digits", "pytorch-fid")) if net.channels == 3]
-    grey = load("digits")[:20]
-    assert names == ["FID[clean-fid, n=4]"] and evaluate(grey, grey, "fd", features=F.network("digits", "pytorch-fid"))["fd"].name == "FD[digits, pytorch-fid, n=20]"
+    color, grey = Images(scenes(4, 80)), Images(torch.cat([load("digits", 28)[:4]]))
+    named = lambda images, *network: evaluate(images, images, "fd", features=F.network(*network))["fd"].name
+    assert named(color, "inception", "clean-fid", official) == "FID[clean-fid, n=4]" and named(color, "inception", "none", official) == "FID[none, n=4]"
+    assert named(grey, "digits", "pytorch-fid") == "FD[digits, pytorch-fid, n=4]" and named(grey, "digits", "none") == "FD[digits, none, n=4]" and named(grey, "digits") == "FD[digits, n=4]"
+    one, other = (evaluate(grey, grey, "fd", features=nn.Sequential(nn.Flatten(), nn.Linear(784, 8)))["fd"].name for _ in range(2))
+    assert one != other  # networks of yours are told apart by their weights
 
 
 def test_without_a_network_the_message_says_what_to_do(tmp_path, monkeypatch):
@@ -240,7 +244,49 @@ def test_pairs_and_refusals():
     for wrong, words in (("", "at least one"), ("fd,kidd", "no measure 'kidd': did you mean 'kid'")):
         with pytest.raises(ValueError, match=words): evaluate(y, x, wrong)
     with pytest.raises(ValueError, match="has no classes"): evaluate(y, x, "score", features=nn.Flatten())
-    assert evaluate(y, x, "fd", features=nn.AvgPool2d(4))["fd"].name == "FD[AvgPool2d, n=60]"
+    assert evaluate(y, x, "fd", features=nn.AvgPool2d(4))["fd"].name.startswith("FD[AvgPool2d@")
+    for wrong, words in ((dict(metrics="psnr", n=30), "whole sets"), (dict(metrics="fd", n=-5), "n must be positive"), (dict(metrics="fd", bootstrap=3), "3 rounds is none"), (dict(metrics="fd", bootstrap=50), "5 samples a feature")):
+        with pytest.raises(ValueError, match=words): evaluate(y, x, **wrong)
+    for wrong in ((x + 1) * 127.5, x.clone().fill_(float("nan"))):
+        with pytest.raises(ValueError, match=r"want images in \[-1, 1\]"): evaluate(wrong, x, "psnr")
+    assert evaluate(x, x, "psnr")["psnr"].value == float("inf") and evaluate(x[:1], y[:1], "psnr")["psnr"].low is None
+
+
+def test_a_module_of_yours_is_neither_kept_nor_changed(cache):
+    "Its code may change without a trace in its weights."
+    class Power(nn.Module):
+        p = 1
+        def forward(self, images): return images.flatten(1)[:, 20:30] ** self.p
+    x, y = load("digits")[:200], load("digits")[200:400]
+    before = evaluate(x, y, "fd", features=Power())["fd"].value
+    Power.p = 3
+    assert evaluate(x, y, "fd", features=Power())["fd"].value != before and not cache.exists()
+    D = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.Dropout(0.5)).train()
+    evaluate(x, y, "fd", features=D)
+    assert D.training and all(p.requires_grad for p in D.parameters())
+
+
+def test_pairs_are_drawn_from_the_whole_set(monkeypatch):
+    "Folders are in the order of their names, often class by class."
+    digits = load("digits")
+    by_class = Images(digits.images[digits.labels.argsort()])
+    monkeypatch.setattr(evaluation, "PAIRED", 300)
+    score = evaluate(digits, by_class, "kid")["kid"]
+    assert score.low < 0 < score.high and score.n_real == score.n_fake == 300
+
+
+class Plain(torch.utils.data.Dataset):
+    "A data set of somebody else's."
+    shape = (1, 8, 8)
+    def __len__(self): return 100
+    def __getitem__(self, i): return load("digits")[i]
+
+
+def test_data_sets_of_others_and_callbacks_that_cannot_work():
+    assert evaluate(load("digits")[100:200], Plain(), "fd")["fd"].n_real == 100
+    for metrics, words in (("fd,psnr", "'psnr' compares pairs"), ("diversity", "no better and worse"), ("fdd", "no measure 'fdd'")):
+        with pytest.raises(ValueError, match=words): Evaluate("digits", metrics)
+    with pytest.raises(ValueError, match="32 pixels"): Trainer(mlp(8, hidden=(16,)), load("digits"), callbacks=[Evaluate("digits", "fd,ppl")]).fit(1)
 
 
 SMALL = dict(model=dict(name="mlp", hidden=[32, 64]), data=dict(name="digits"), batch_size=32, every=20, ema=0.9, device="cpu", metrics="fd,pr")
@@ -260,7 +306,8 @@ def test_measuring_changes_no_bit_of_the_game_and_survives_a_stop(tmp_path):
     best = min(rows[0], key=lambda r: r["FD[digits, n=1000]"])
     assert newest(tmp_path / "whole/best")[1]["steps"] == best["step"]
     gan = load_run(tmp_path / "parts", best=True)
-    assert evaluate(gan, "digits", "fd", n=1000)["fd"].value == pytest.approx(best["FD[digits, n=1000]"], rel=1e-6)
+    chosen_by, fresh = (evaluate(gan, "digits", "fd", n=1000, seed=seed)["fd"].value for seed in (WATCHING, 0))
+    assert chosen_by == pytest.approx(best["FD[digits, n=1000]"], rel=1e-6) and fresh != chosen_by  # whoever evaluates later sees other fakes
 
 
 def test_a_run_from_before_metrics_were_an_option_goes_on(tmp_path):
@@ -270,7 +317,13 @@ def test_a_run_from_before_metrics_were_an_option_goes_on(tmp_path):
     (tmp_path / "run/config.json").write_text(json.dumps(config))
     assert resume(tmp_path / "run").fit(20).steps == 40
     resume(tmp_path / "run", metrics="fd").fit(20)
-    assert [r["step"] for r in json.loads((tmp_path / "run/scores.json").read_text())] == [60]
+    resume(tmp_path / "run", metrics="kid,fd").fit(40)  # another measure decides from here on
+    rows = json.loads((tmp_path / "run/scores.json").read_text())
+    assert [r["step"] for r in rows] == [60, 80, 100] and "KD[digits, n=1000]" not in rows[0]
+    report(tmp_path / "run")
+    write(tmp_path / "others", load("digits", split="test")[:50])
+    resume(tmp_path / "run", held_out=str(tmp_path / "others")).fit(20)
+    assert "held-out KD[digits, n=1000]" in json.loads((tmp_path / "run/scores.json").read_text())[-1]
     with pytest.raises(ValueError, match="no measure 'fidd'"): start(tmp_path / "wrong", **{**SMALL, "metrics": "fidd"})
 
 
@@ -297,6 +350,11 @@ def test_the_command_line_compares_folders_and_writes_json(tmp_path, official):
                            ([a, "--data", b, "--metrics", "fid", "--weights", official], "Inception's own weights; with 'inception@")):
         done = command(*words)
         assert done.returncode == 1 and message in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert command("a", "--data", b, "--metrics", "fd", "--resize", "none").returncode == 0 and "efficientnet_lite0, none" in (tmp_path / "evaluation.json").read_text()
+    grey = write(tmp_path / "digits", load("digits", split="test")[:30])  # named like a data set
+    assert command("digits", "--data", grey, "--features", "digits", "--metrics", "fd,mifid").returncode == 0
+    written = json.loads((tmp_path / "evaluation.json").read_text())
+    assert written["scores"][0]["n_fake"] == 30 and written["scores"][1]["value"] is None  # copies: infinite, which JSON cannot say
     assert "FD[inception@" in command(a, "--data", b, "--metrics", "fd", "--weights", official).stdout
 
 

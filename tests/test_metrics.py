@@ -156,7 +156,7 @@ def test_one_set_against_itself_and_constant_sets():
     assert abs(kid(flat, flat).value) < 1e-12
 
 
-@pytest.mark.parametrize("measure, least", [(frechet_distance, 2), (kid, 4), (precision_recall, 4), (lambda x, y: density_coverage(x, y, 7), 8), (lambda x, y: extrapolate(y, x), 80), (lambda x, y: rank_test(x, y, y), 20)])
+@pytest.mark.parametrize("measure, least", [(frechet_distance, 2), (kid, 4), (precision_recall, 4), (lambda x, y: density_coverage(x, y, 7), 8), (lambda x, y: extrapolate(y, x), 80), (lambda x, y: rank_test(x, y, y), 40)])
 def test_too_few_samples_are_refused_with_the_number_that_works(measure, least):
     x = cloud(200, 3)
     with pytest.raises(ValueError, match=f"{least - 1}.*{least}|{least}.*{least - 1}"): measure(x[: least - 1], x)
@@ -183,7 +183,7 @@ def test_no_draw_touches_the_global_stream():
     torch.manual_seed(0)
     before = torch.get_rng_state()
     x, y = cloud(100, 3), cloud(100, 3, 1)
-    kid(x, y); kid_subsets(x, y, 3); bootstrap(frechet_distance, x, y, 3); extrapolate(x, y)
+    kid(x, y); kid_subsets(x, y, 3); bootstrap(frechet_distance, x, y, 20); extrapolate(x, y)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -193,6 +193,29 @@ def test_a_rank_test_is_fair():
     x = torch.randn(500, 4, generator=rng)
     p = [rank_test(x, torch.randn(200, 4, generator=rng), torch.randn(200, 4, generator=rng)).p for _ in range(100)]
     assert np.mean(np.array(p) < 0.1) < 0.22 and 0.35 < np.mean(p) < 0.65
+
+
+def test_intervals_hold_what_they_promise():
+    "Of a known distance, in 60 trials; and the bootstrap refuses where it would not."
+    rng = torch.Generator().manual_seed(0)
+    held = {"bootstrap": [], "kid": []}
+    truth = kid(torch.randn(4000, 12, generator=rng), torch.randn(4000, 12, generator=rng) + 0.4).value
+    for _ in range(60):
+        x, y = torch.randn(100, 12, generator=rng), torch.randn(100, 12, generator=rng) + 0.4
+        b, k = bootstrap(frechet_distance, x, y, 60), kid(x, y)
+        held["bootstrap"].append(b.low <= 12 * 0.16 <= b.high); held["kid"].append(k.low <= truth <= k.high)
+    assert all(np.mean(v) > 0.85 for v in held.values())
+    with pytest.raises(ValueError, match="5 samples a feature, here 60 of each, and has 59 and 100"): bootstrap(frechet_distance, x[:59], y)
+
+
+def test_a_rank_test_does_not_prefer_too_little_variety():
+    "As the Fréchet distance of small groups does."
+    rng = torch.Generator().manual_seed(0)
+    x, good, narrow, worse = torch.randn(2000, 32, generator=rng), torch.randn(500, 32, generator=rng), 0.95 * torch.randn(500, 32, generator=rng), torch.randn(500, 32, generator=rng) + 0.2
+    first, second, p = rank_test(x, good, narrow)
+    assert p > 0.01 or np.mean(first) < np.mean(second)
+    first, second, p = rank_test(x, good, worse)
+    assert p < 0.01 and np.mean(first) < np.mean(second)
 
 
 @settings(max_examples=20, deadline=None)

@@ -14,6 +14,7 @@ from typing import Sequence
 from torch import nn
 from torch.optim import Adam
 
+from ..augment import Augment
 from ..gan import GAN
 from ..objectives import Objective
 
@@ -35,14 +36,16 @@ def mlp_discriminator(shape: Sequence[int], hidden: Sequence[int] = (1024, 512, 
 
 # %% ../../nbs/16_mlp.ipynb #10-cefad23d
 def mlp(size: int = 28, channels: int = 1, latent_dim: int = 100, hidden: Sequence[int] = (256, 512, 1024),
-        dropout: float = 0.3, objective: str | Objective = "non_saturating") -> GAN:
+        dropout: float = 0.3, objective: str | Objective = "non_saturating", augment: str = "") -> GAN:
     """The fully connected GAN of report 003 for images (channels, size, size).
 
     `hidden`: widths of G's hidden layers; D's are the same in reverse. `dropout`: in D, after each hidden layer;
-    a critic that is to be Lipschitz wants 0.
+    a critic that is to be Lipschitz wants 0. `augment`: a policy such as "translation,cutout", see `ganlab.augment`.
     """
     shape = (channels, size, size)
-    return GAN(mlp_generator(shape, latent_dim, hidden), mlp_discriminator(shape, hidden[::-1], dropout), latent_dim, objective,
+    discriminator = mlp_discriminator(shape, hidden[::-1], dropout)
+    if augment: discriminator.insert(0, Augment(augment))
+    return GAN(mlp_generator(shape, latent_dim, hidden), discriminator, latent_dim, objective,
                defaults=dict(optimizer=partial(Adam, lr=1e-3, betas=(0.5, 0.999))))
 
 # %% ../../nbs/16_mlp.ipynb #21-bc7cfa01
