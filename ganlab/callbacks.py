@@ -76,7 +76,7 @@ class Track(Callback):
         for tracker in trainer.accelerator.trackers: tracker.finish()
 
 # %% ../nbs/23_lipschitz.ipynb #21-207239cb
-from .lipschitz import between, lipschitz_bounds, slopes
+from .lipschitz import between, evaluating, lipschitz_bounds, slopes
 from .panel import Panel
 from .viz import figure_png
 
@@ -89,10 +89,9 @@ class TrackLipschitz(Callback):
     def after_step(self, trainer: Trainer):
         if trainer.steps % self.every: return
         D, real = trainer.gan.discriminator, trainer.batch[:64]
-        modes = {m: m.training for m in D.modules()}
-        try: slope = slopes(D.eval(), between(real, trainer.gan.sample(len(real), seed=0))).max().item()
-        finally:
-            for m, mode in modes.items(): m.training = mode
+        with evaluating(D), torch.random.fork_rng():
+            torch.manual_seed(0)
+            slope = slopes(D, between(real, trainer.gan.sample(len(real), seed=0))).max().item()
         self.rows.append((trainer.steps, slope, *lipschitz_bounds(D, tuple(real.shape[1:]))[:3]))
         if self.panel is not None: self.draw()
 

@@ -15,12 +15,12 @@ import numpy as np
 import torch
 
 from . import __version__
-from .batches import Images
 from .callbacks import TrackLipschitz, draw_bounds
 from .checkpoint import write_atomically
 from .data import load as load_data
 from .evaluate import evaluate
-from .runs import latest_step, load, resume, start
+from .runs import load, resume, start
+from .viz import FAKE, FAKE_MARKER, figure_png
 
 # %% ../nbs/25_report_003.ipynb #06-82e8764a
 class Recipe(NamedTuple):
@@ -68,7 +68,7 @@ def one_run(folder: Path, recipe: Recipe, data: dict, steps: int, seed: int) -> 
     tracks = [c.rows for c in trainer.callbacks if isinstance(c, TrackLipschitz)]
     test = load_data(data["name"], data["size"], "test")
     scores = evaluate(load(folder), test, "fd,kid,pr", n=2000)
-    found = dict(steps=steps, seconds=trainer.seconds, scores={s.name: s.value for s in scores}, bounds=tracks[0] if tracks else [])
+    found = dict(steps=steps, seconds=trainer.seconds, scores={s.name: s.value for s in scores}, bounds=[list(row) for row in tracks[0]] if tracks else [])
     write_atomically(result, lambda p: p.write_text(json.dumps(found)))
     return found
 
@@ -116,7 +116,7 @@ def report_003(folder: str | Path = "runs/report-003", full: bool = False, seeds
                  versions=dict(ganlab=__version__, torch=torch.__version__))
     study = Study(about, results)
     write_atomically(folder / "study.json", lambda p: p.write_text(json.dumps(study._asdict())))
-    study_figure(study).savefig(folder / "study.png", dpi=100)
+    write_atomically(folder / "study.png", lambda p: p.write_bytes(figure_png(study_figure(study))))
     return study
 
 
@@ -129,7 +129,7 @@ def study_figure(study: Study):
     ax = top.subplots()
     for i, runs in enumerate(study.results.values()):
         values = [next(iter(r["scores"].values())) for r in runs]
-        ax.plot(values, [i] * len(values), "^", color="#D55E00", alpha=0.7); ax.plot(np.mean(values), i, "|", color="black", ms=14)
+        ax.plot(values, [i] * len(values), FAKE_MARKER, color=FAKE, alpha=0.7); ax.plot(np.mean(values), i, "|", color="black", ms=14)
     ax.set(yticks=range(len(study.results)), yticklabels=list(study.results), xscale="log", xlabel=next(iter(next(iter(study.results.values()))[0]["scores"]))); ax.invert_yaxis(); ax.grid(alpha=0.3)
     for ax, (name, rows) in zip(bottom.subplots(1, len(tracked), sharey=True, squeeze=False)[0], tracked.items()): draw_bounds(ax, rows); ax.set_title(name, fontsize=9)
     ax.legend(fontsize=7)

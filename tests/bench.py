@@ -26,10 +26,12 @@ from ganlab.data import load
 from ganlab.features import extract, inception, inception_v3
 from ganlab.gan import GAN
 from ganlab.live import LiveLosses
+from ganlab.lipschitz import gradient_penalty
 from ganlab.metrics import frechet_distance
 from ganlab.models.mlp import mlp
+from ganlab.models.wgan import wgan_gp
 from ganlab.synthetic import scenes
-from ganlab.trainer import Trainer
+from ganlab.trainer import Schedule, Trainer
 
 ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
 
@@ -78,6 +80,35 @@ def compare(name, make, data, batch, steps, rounds=15):
     yield f"{name}: Trainer", f"{ours * 1e3:.2f} ms/step"
     yield f"{name}: by hand", f"{theirs * 1e3:.2f} ms/step"
     yield f"{name}: overhead (median of paired ratios)", f"{100 * (statistics.median(a / b for a, b in pairs) - 1):+.1f} %"
+
+
+def wgan_by_hand(gan, data, batch, careful=True):
+    "WGAN-GP's turns as a plain loop; if not `careful`, fakes keep G's graph in D's turn and D collects gradients in G's."
+    G, D = gan.generator, gan.discriminator
+    d_move, g_move = (torch.optim.Adam(net.parameters(), 1e-4, betas=(0.5, 0.9)) for net in (D, G))
+    while True:
+        for index in torch.randperm(len(data)).split(batch)[:-1]:
+            real = data[index]
+            with torch.set_grad_enabled(not careful): fake = G(torch.randn(batch, gan.latent_dim))
+            d_move.zero_grad(); (D(fake).mean() - D(real).mean() + gradient_penalty(D, real, fake)).backward(); d_move.step()
+            if careful: D.requires_grad_(False)
+            loss = -D(G(torch.randn(batch, gan.latent_dim))).mean()
+            g_move.zero_grad(); loss.backward(); g_move.step()
+            D.requires_grad_(True)
+            loss.item()
+            yield
+
+
+def wgan(rounds=7, steps=3):
+    "WGAN-GP with the official networks, batch 64: Trainer, careful loop and careless loop, in turns."
+    data, make = torch.rand(2000, 1, 28, 28) * 2 - 1, partial(wgan_gp, critic="official")
+    trainer = Trainer(make(), data, 64, schedule=Schedule())
+    loops = [trainer.step, *(partial(next, wgan_by_hand(make(), data, 64, careful)) for careful in (True, False))]
+    for loop in loops: timed(loop, steps)
+    rows = [[timed(loop, steps) for loop in loops] for _ in range(rounds)]
+    for i, name in enumerate(("Trainer", "by hand", "careless by hand")): yield f"WGAN-GP, official networks: {name}", f"{1 / statistics.median(r[i] for r in rows):.2f} steps/s"
+    yield "  Trainer's overhead (median of paired ratios)", f"{100 * (statistics.median(r[0] / r[1] for r in rows) - 1):+.1f} %"
+    yield "  times faster than the careless loop", f"{statistics.median(r[2] / r[0] for r in rows):.2f}"
 
 
 def watched(name, make, data, batch, seconds=10, rounds=5):
@@ -174,6 +205,6 @@ if __name__ == "__main__":
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}\n")
     grey, color = torch.rand(2000, 1, 28, 28) * 2 - 1, scenes(100, 64) / 127.5 - 1
     sections = [memory(), imports(), folder(), compare("MLP 784, batch 64", partial(mlp, 28), grey, 64, 20), compare("DCGAN-64, batch 16", dcgan64, color, 16, 4),
-                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16), distances(), extraction(), neighbours()]
+                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16), wgan(), distances(), extraction(), neighbours()]
     for rows in sections:
         for what, number in rows: print(f"{what:<56} {number}", flush=True)
