@@ -87,7 +87,7 @@ class LayerBound(NamedTuple):
 
 
 class LipschitzBounds(NamedTuple):
-    "Products over layers. `reshaped` is no bound for convolutions; `certified` and `operator` are, and operator <= certified."
+    "Products over layers. `reshaped` is no bound for convolutions; `certified` is, and so is the smaller `operator`, up to the tolerance of its power iteration (it comes from below)."
     reshaped: float
     certified: float
     operator: float
@@ -106,14 +106,14 @@ def overlap(layer) -> float:
 
 def of_linear(layer: nn.Linear, shape) -> tuple[float, float, float]:
     "Three times the largest singular value."
-    norm = torch.linalg.matrix_norm(layer.weight.detach().double(), 2).item()
+    norm = torch.linalg.matrix_norm(layer.weight.detach().cpu().double(), 2).item()
     return norm, norm, norm
 
 
 def of_conv(layer, shape) -> tuple[float, float, float]:
     "Of a convolution or its transpose, zero padding only."
     if layer.padding_mode != "zeros": raise ValueError(f"bounds are for zero padding, not {layer.padding_mode!r}")
-    weight = layer.weight.detach().double()
+    weight = layer.weight.detach().cpu().double()
     reshaped = max(torch.linalg.matrix_norm(part.flatten(1), 2).item() for part in weight.chunk(layer.groups))
     rest = dict(stride=layer.stride, padding=layer.padding, dilation=layer.dilation, groups=layer.groups)
     if layer.transposed: linear = lambda v: nn.functional.conv_transpose2d(v, weight, output_padding=layer.output_padding, **rest)
@@ -123,6 +123,7 @@ def of_conv(layer, shape) -> tuple[float, float, float]:
 
 def of_batch_norm(layer, shape) -> tuple[float, float, float]:
     "With its running statistics: the largest factor of a channel."
+    if layer.running_var is None: raise ValueError("batch norm without running statistics has no bound")
     scale = (layer.running_var + layer.eps).rsqrt() * (1 if layer.weight is None else layer.weight.detach().abs())
     return (scale.max().item(),) * 3
 
@@ -136,7 +137,8 @@ def of_pooling(layer, shape) -> tuple[float, float, float]:
 
 CONSTANTS = {nn.Linear: of_linear, nn.Conv2d: of_conv, nn.ConvTranspose2d: of_conv, nn.BatchNorm1d: of_batch_norm, nn.BatchNorm2d: of_batch_norm, nn.AvgPool2d: of_pooling,
              nn.LeakyReLU: lambda layer, shape: (max(1.0, abs(layer.negative_slope)),) * 3, nn.Sigmoid: lambda layer, shape: (0.25,) * 3,
-             **dict.fromkeys((nn.ReLU, nn.Tanh, nn.ELU, nn.Softplus, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d), lambda layer, shape: (1.0,) * 3)}
+             nn.ELU: lambda layer, shape: (max(1.0, layer.alpha),) * 3,
+             **dict.fromkeys((nn.ReLU, nn.Tanh, nn.Softplus, nn.Flatten, nn.Unflatten, nn.Identity, nn.Dropout, nn.Dropout2d), lambda layer, shape: (1.0,) * 3)}
 
 
 kind = nn.utils.parametrize.type_before_parametrizations  # a spectrally normalized Linear is a Linear
@@ -190,7 +192,7 @@ def spectral_norm(net: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def bound_operators(net: nn.Module, shape: tuple[int, ...], most: float = 1.0):
-    "Divide each layer's weight by its operator norm where that exceeds `most`, in place: the chain is then most^layers-Lipschitz. After Zhang et al. 2020, with the true norms."
+    "Divide each layer's weight by its operator norm where that exceeds `most`, in place: the chain is then most^layers-Lipschitz (with activations of slope 1 at most). After Zhang et al. 2020, with the true norms."
     with evaluating(net): layers = chain(net, shape)
     for _, layer, inputs in layers:
         if type(layer) in (nn.Linear, nn.Conv2d, nn.ConvTranspose2d):
