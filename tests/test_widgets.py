@@ -255,6 +255,26 @@ def test_a_cell_that_runs_again_ends_what_it_began(lab, browser):
     page.close()
 
 
+def test_slopes_and_bounds_are_drawn_while_a_critic_learns(lab, browser):
+    game = """from ganlab.callbacks import TrackLipschitz
+from ganlab.data import load
+from ganlab.models.wgan import wgan_gp
+from ganlab.trainer import Trainer
+track = TrackLipschitz(5)
+trainer = Trainer(wgan_gp(8, critic="conv"), load("digits"), 16, callbacks=[track])
+trainer.start(10**6)
+track.show()"""
+    page = open_notebook(lab, browser, "slopes.ipynb", game)
+    says(page, "Step [1-9][0-9]*: the largest slope met is [0-9.]+, the product of operator norms")
+    first = page.evaluate(PIXELS, ".ganlab img")
+    said = page.locator(".ganlab-sentence").first.text_content()
+    page.wait_for_function("said => document.querySelector('.ganlab-sentence').textContent !== said", arg=said, timeout=60_000)
+    page.wait_for_timeout(500)
+    assert difference(first, page.evaluate(PIXELS, ".ganlab img")) > 0 and "slope" in page.locator(".ganlab img").first.get_attribute("alt")
+    python(page, "trainer.stop()")
+    page.close()
+
+
 @pytest.fixture
 def play(lab, browser):
     page = open_notebook(lab, browser, "play.ipynb", "from ganlab.playground import Playground\np = Playground()\np")
