@@ -194,7 +194,7 @@ def inside(points: Tensor, centres: Tensor, radius: Tensor) -> tuple[Tensor, Ten
 
 
 class Manifold(NamedTuple):
-    "Shares from 0 to 1 (density may exceed 1)."
+    "Two shares, each from 0 to 1."
     precision: float
     recall: float
 

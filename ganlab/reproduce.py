@@ -101,7 +101,7 @@ class Study(NamedTuple):
 def report_003(folder: str | Path = "runs/report-003", full: bool = False, seeds: int = 3, data: str | None = None, steps: int | None = None, say: Callable = print) -> Study:
     """Run report 003's study in `folder`, or what is missing of it; returns its results and writes study.json and study.png.
 
-    `full`: the whole of MNIST and the report's rates, 46,900 steps (50 epochs); else 800 steps on 6,000 images, about 15 minutes on 2 cores. `data`: mnist or digits.
+    `full`: the whole of MNIST and the report's rates, 46,900 steps (50 epochs); else 800 steps on 6,000 images, 15 to 20 minutes on 2 cores. `data`: mnist or digits.
     """
     folder, chosen, steps = Path(folder), study_data(full, data), steps or (46_900 if full else 800)
     results: dict[str, list[dict]] = {}

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 import urllib.error
-import warnings
 
 import numpy as np
 import pytest

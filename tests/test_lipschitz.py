@@ -14,8 +14,7 @@ from ganlab.augment import AUGMENTATIONS, Augment
 from ganlab.callbacks import TrackLipschitz
 from ganlab.checkpoint import newest
 from ganlab.data import load
-from ganlab.lipschitz import between, bound_operators, clip_weights, gradient_penalty, lipschitz_bounds, normalize_weights, r1, slopes, spectral_norm
-from ganlab.models.mlp import mlp
+from ganlab.lipschitz import between, bound_operators, gradient_penalty, lipschitz_bounds, normalize_weights, r1, slopes, spectral_norm
 from ganlab.models.wgan import conv_critic, official_critic, official_generator, wgan, wgan_clip, wgan_gp
 from ganlab.runs import accelerator, resume, start
 from ganlab.trainer import Trainer

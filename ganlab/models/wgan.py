@@ -7,7 +7,6 @@ __all__ = ['MODELS', 'halvings', 'conv_critic', 'Crop', 'official_generator', 'o
            'wgan_gp']
 
 # %% ../../nbs/24_critics.ipynb #03-e2ba988f
-import math
 from functools import partial
 from itertools import pairwise
 
