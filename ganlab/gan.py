@@ -6,6 +6,7 @@
 __all__ = ['my_share', 'processes', 'GAN']
 
 # %% ../nbs/12_players.ipynb #03-41277564
+from contextlib import contextmanager
 from typing import Callable, Iterable
 
 import torch
@@ -82,19 +83,23 @@ class GAN(nn.Module):
         "Note the mean of what D says of `logits`, for the history."
         self.observed = {name: self.objective.score(values.detach()).mean() for name, values in logits.items()}
 
-    @torch.no_grad()
-    def sample(self, latents: int | Tensor = 16, seed: int | None = None) -> Tensor:
-        """Images (n, C, H, W) in [-1, 1] for `n` fresh latents or for given ones, from the averaged generator if one is kept.
+    @contextmanager
+    def drawing(self, seed: int | None = None):
+        """The network that draws, in evaluation mode and without gradients: the averaged generator if one is kept.
 
-        Networks are in evaluation mode meanwhile. The same `seed` gives the same images; no draw touches the game's stream.
+        No draw inside touches the game's stream; with a `seed`, the notebook's is not touched either.
         While the game is trained in another thread, this waits until the step is over.
         """
-        network = self.generator if self.average is None else self.average
-        with Randomness.turnstile.ask(), torch.random.fork_rng(enabled=seed is not None):
+        network = self.generator if self.average is None else self.average.module
+        with Randomness.turnstile.ask(), torch.random.fork_rng(enabled=seed is not None), torch.no_grad():
             training = network.training
             if seed is not None: torch.manual_seed(seed)
-            try: return network.eval()(self.latent(latents) if isinstance(latents, int) else latents)
+            try: yield network.eval()
             finally: network.train(training)
+
+    def sample(self, latents: int | Tensor = 16, seed: int | None = None) -> Tensor:
+        "Images (n, C, H, W) in [-1, 1] for `n` fresh latents or for given ones. The same `seed` gives the same images."
+        with self.drawing(seed) as network: return network(self.latent(latents) if isinstance(latents, int) else latents)
 
     def get_extra_state(self): return {"latents": self.rng.get_state()}
 
