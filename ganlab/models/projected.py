@@ -121,19 +121,20 @@ class ProjectedDiscriminator(nn.Module):
         if self.size < self.look: images = interpolate(images, (self.look, self.look), mode="bilinear", align_corners=False)
         return torch.stack([judge(level).flatten(1) for judge, level in zip(self.heads, self.project(images))], 1)
 
-# %% ../../nbs/53_projected.ipynb #439d43d6
+# %% ../../nbs/53_projected.ipynb #31fa974b
 BLOCKS = dict(lite=lambda inputs, outputs, size: up(inputs, outputs), fastgan=noisy_up)
 
 
 class ProjectedGenerator(nn.Module):
-    """Latents (N, latent_dim) -> images (N, channels, size, size), unbounded in training and clipped to [-1, 1] in evaluation; Sauer et al. 2021, the released code.
+    """Latents (N, latent_dim) -> images (N, channels, size, size); Sauer et al. 2021, the released code.
 
-    `width`: channels of the 128x128 map. `blocks`: "lite" or "fastgan". Gates reach from a map to the one 16 times larger, as released: below 64 pixels there is none.
+    Pixels: as released, unbounded in training and clipped to [-1, 1] in evaluation; `bounded`: by tanh, in both. `width`: channels of the 128x128 map. `blocks`: "lite" or "fastgan". Gates reach from a map to the one 16 times larger, as released: below 64 pixels there is none.
     """
 
-    def __init__(self, size: int = 256, channels: int = 3, latent_dim: int = 256, width: int = 128, blocks: str = "lite"):
+    def __init__(self, size: int = 256, channels: int = 3, latent_dim: int = 256, width: int = 128, blocks: str = "lite", bounded: bool = False):
         super().__init__()
         check_size(size)
+        self.bounded = bounded
         if blocks not in BLOCKS: raise unknown("generator", blocks, BLOCKS)
         wide = {side: max(1, int(times * width)) for side, times in CHANNELS.items() if side <= size}
         self.start = nn.Sequential(nn.Unflatten(1, (latent_dim, 1, 1)), nn.ConvTranspose2d(latent_dim, 2 * wide[4], 4, bias=False), *gated(wide[4]))
@@ -150,9 +151,10 @@ class ProjectedGenerator(nn.Module):
             if side in self.gates: x = self.gates[side](maps[int(side) // 16], x)
             maps[int(side)] = x
         image = self.to_image(x)
+        if self.bounded: return image.tanh()
         return image if self.training else image.clamp(-1, 1)
 
-# %% ../../nbs/53_projected.ipynb #d80f9976
+# %% ../../nbs/53_projected.ipynb #0434e3c6
 def by_depth(loss, *logits: Tensor) -> dict[str, Tensor]:
     "A loss of logits (N, 4, k) as one part for each depth; the parts sum to the loss of all."
     return {f"d{i}": loss(*level) / 4 for i, level in enumerate(zip(*(all_.unbind(1) for all_ in logits)))}
@@ -181,6 +183,6 @@ def projected(size: int, channels: int, generator: str = "lite", width: int | No
     """
     if channels != 3: raise ValueError(f"the feature network {features!r} sees color, these images have {channels} channel{'s' * (channels > 1)}: read a folder with channels=3, or train another model on grey images")
     small = size < 128
-    made = ProjectedGenerator(size, channels, width=width or (32 if small else 128), blocks=generator)
+    made = ProjectedGenerator(size, channels, width=width or (32 if small else 128), blocks=generator, bounded=small)
     judge = ProjectedDiscriminator(size, look or min(224, 2 * size), heads or (32 if small else 64), features, augment, blur)
     return ProjectedGAN(made, judge, 256, "hinge", defaults=dict(optimizer=partial(Adam, lr=2e-4, betas=(0.0, 0.99))))
