@@ -22,6 +22,8 @@ SMALL = {  # model -> its arguments and its data, where the defaults are large o
     "dcgan": (dict(width=8), dict(name="digits", size=16)),
     "stylegan": (dict(width=8), dict(name="digits", size=16)),
     "infogan": (dict(width=8), dict(name="digits", size=16)),
+    "realness": (dict(width=8), dict(name="digits", size=32)),
+    "projected": (dict(width=8, heads=8), dict(name="scenes", size=32, n=20)),
     "fastgan": (dict(width=4, reconstruction="pixels"), dict(name="digits", size=64)),
 }
 WGAN = [("wgan_gp", dict(critic=critic), dict(name="digits", size=28)) for critic in ("conv", "official")]
