@@ -7,8 +7,8 @@ from torch import nn
 
 from conftest import equal
 from ganlab.checkpoint import newest
-from ganlab.latent import lerp
-from ganlab.models.stylegan import GAIN, AdaIN, EqualLinear, Mapping, Noise, StyleGenerator, crossed, mix, normalize, spread, stylegan, truncate
+from ganlab.latent import lerp, truncate
+from ganlab.models.stylegan import GAIN, AdaIN, EqualLinear, Mapping, Noise, StyleGenerator, crossed, mix, normalize, spread, stylegan
 from ganlab.runs import load, resume, start
 from ganlab.similarity import path_length
 
@@ -68,7 +68,7 @@ def test_all_sizes(size, channels):
 def test_one_style_for_all_layers_is_plain_w_and_ends_of_walks_are_the_images(gan):
     z = gan.latent(6, torch.Generator().manual_seed(0))
     images, w = gan.sample(z), gan.styles.of(z)
-    for styles in (w, spread(w, 3), lerp(w.roll(1, 0), w, 1.0), truncate(w, gan.styles.mean, 1.0)): torch.testing.assert_close(gan.styles.sample(styles), images, rtol=0, atol=2e-6)
+    for styles in (w, spread(w, 3), lerp(w.roll(1, 0), w, 1.0), truncate(w, 1.0, gan.styles.mean)): torch.testing.assert_close(gan.styles.sample(styles), images, rtol=0, atol=2e-6)
     assert torch.equal(gan.styles.sample(w), images) and torch.equal(gan.styles.sample(4, seed=3), gan.sample(4, seed=3))
 
 
@@ -93,7 +93,7 @@ def test_a_layers_style_acts_from_that_layer_on(gan):
 
 def test_truncation_to_nothing_leaves_one_image(gan):
     w = gan.styles.latent(5)
-    images = gan.styles.sample(truncate(w, gan.styles.mean, 0.0))
+    images = gan.styles.sample(truncate(w, 0.0, gan.styles.mean))
     assert torch.equal(images, images[:1].expand_as(images)) and not torch.equal(gan.styles.sample(w)[0], gan.styles.sample(w)[1])
 
 

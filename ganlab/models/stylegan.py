@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['GAIN', 'normalize', 'EqualLinear', 'Mapping', 'AdaIN', 'Noise', 'StyleBlock', 'spread', 'crossed', 'StyleGenerator',
-           'Styles', 'StyleGAN', 'stylegan', 'mix', 'truncate']
+           'Styles', 'StyleGAN', 'stylegan', 'mix']
 
 # %% ../../nbs/31_styles.ipynb #4522a2ab
 import math
+from contextlib import contextmanager
 from functools import partial
 from itertools import pairwise
 from typing import Iterable
@@ -18,7 +19,6 @@ from torch.nn.functional import instance_norm, leaky_relu, linear
 from torch.optim import Adam
 
 from ..gan import GAN
-from ..latent import lerp
 from .dcgan import dcgan_discriminator, initialize, pyramid
 
 # %% ../../nbs/31_styles.ipynb #6ef9c951
@@ -139,7 +139,7 @@ class StyleGenerator(nn.Module):
 
 # %% ../../nbs/31_styles.ipynb #cba50c30
 class Styles:
-    "W of a game whose generator has styles: `latent` and `sample` as a GAN has them, for styles instead of latents."
+    "W of a game whose generator has styles: `latent`, `drawing` and `sample` as a GAN has them, for styles instead of latents."
 
     def __init__(self, gan: GAN): self.gan = gan
 
@@ -159,9 +159,14 @@ class Styles:
         "Styles (n, w_dim) of `n` fresh latents, drawn from `rng` (the global stream if None)."
         return self.of(self.gan.latent(n, rng))
 
+    @contextmanager
+    def drawing(self, seed: int | None = None):
+        "What draws images of styles, as `GAN.drawing` is what draws images of latents."
+        with self.gan.drawing(seed) as network: yield network.synthesis
+
     def sample(self, w: int | Tensor = 16, seed: int | None = None) -> Tensor:
         "Images (n, C, H, W) in [-1, 1] for `n` fresh styles, or for given ones (n, w_dim) or (n, layers, w_dim)."
-        with self.gan.drawing(seed) as network: return network.synthesis(self.latent(w) if isinstance(w, int) else w)
+        with self.drawing(seed) as draw: return draw(self.latent(w) if isinstance(w, int) else w)
 
 
 class StyleGAN(GAN):
@@ -182,8 +187,3 @@ def mix(a: Tensor, b: Tensor, taken: int | Iterable[int], layers: int) -> Tensor
     from_b = torch.zeros(layers, 1, dtype=torch.bool)
     from_b[[taken] if isinstance(taken, int) else list(taken)] = True
     return torch.where(from_b.to(a.device), spread(b, layers), spread(a, layers))
-
-# %% ../../nbs/31_styles.ipynb #09d57703
-def truncate(w: Tensor, mean: Tensor, psi: float) -> Tensor:
-    "Styles `w` (..., w_dim) a fraction `psi` of the way from their `mean` (w_dim,): 1 changes nothing, 0 leaves one image, -1 is the opposite; Karras et al. 2019, appendix B."
-    return lerp(mean, w, psi)
