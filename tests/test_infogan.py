@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from PIL import Image
 
 from conftest import equal
 from ganlab.checkpoint import newest
@@ -83,11 +84,15 @@ def test_matched_correlations_are_the_best_of_all_pairings(codes, seed):
     assert sum(matched_correlations(table).values()) == pytest.approx(best) and len(matched_correlations(table)) == codes
 
 
-def test_reading_changes_nothing_and_portions_do_not_matter():
+def test_reading_changes_nothing_and_portions_do_not_matter(tmp_path):
     torch.manual_seed(0)
     gan, data = infogan(16, categorical=[10, 3], continuous=1, width=4), load("digits", 16)
     before = {k: v.clone() for k, v in gan.state_dict().items() if isinstance(v, torch.Tensor)}
+    stream = torch.random.get_rng_state()
     read = gan.codes_of(data)
+    assert torch.equal(stream, torch.random.get_rng_state())
+    for i in range(3): Image.fromarray(data.images[i, 0].add(1).mul(127.5).round().byte().numpy()).save(tmp_path / f"{i}.png")
+    torch.testing.assert_close(gan.codes_of(load(tmp_path, channels=1)), {k: v[:3] for k, v in read.items()}, atol=0.05, rtol=0.1)
     assert gan.discriminator.training and equal(before, {k: v for k, v in gan.state_dict().items() if isinstance(v, torch.Tensor)})
     assert {k: v.shape for k, v in read.items()} == {"category 1": (1500, 10), "category 2": (1500, 3), "continuous 1": (1500, 1)}
     torch.testing.assert_close(gan.codes_of(data[3:7]), {k: v[3:7] for k, v in read.items()})

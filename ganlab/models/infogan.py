@@ -7,7 +7,7 @@ __all__ = ['Code', 'layout', 'categorical_information', 'continuous_information'
            'Recognizer', 'InfoGAN', 'infogan', 'pairing', 'matched_accuracy', 'correlations', 'matched_correlations',
            'measure', 'sheet']
 
-# %% ../../nbs/34_infogan.ipynb #b4100223
+# %% ../../nbs/34_infogan.ipynb #738a5bbb
 import math
 from functools import partial
 from typing import NamedTuple, Sequence
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import one_hot
 from torch.optim import Adam
+from torch.utils.data import DataLoader
 
 from ..gan import GAN
 from ..randomness import Randomness
@@ -91,7 +92,7 @@ class Recognizer(nn.Module):
         seen = self.trunk(x)
         return self.judge(seen), self.reader(seen)
 
-# %% ../../nbs/34_infogan.ipynb #983ba9d2
+# %% ../../nbs/34_infogan.ipynb #72440b1f
 class InfoGAN(GAN):
     """A GAN whose latent is noise, uniform in [-1, 1], and `codes` behind it; `discriminator` has a method `read`, as `Recognizer`.
 
@@ -143,7 +144,7 @@ class InfoGAN(GAN):
         "What Q reads in `images` (N, C, H, W), a tensor or a data set, by code: probabilities (N, size) of categories, means (N, size) of continuous codes."
         with Randomness.turnstile.ask(), torch.no_grad():
             training = self.discriminator.training
-            try: said = torch.cat([self.discriminator.eval().read(images[i : i + 500].to(self.device))[1].cpu() for i in range(0, len(images), 500)])
+            try: said = torch.cat([self.discriminator.eval().read(batch.to(self.device))[1].cpu() for batch in DataLoader(images, 500, generator=torch.Generator())])
             finally: self.discriminator.train(training)
         parts = said.split([c.size for c in self.codes], 1)
         return {c.name: part.softmax(1) if c.kind == "categorical" else part for c, part in zip(self.codes, parts)}
