@@ -6,11 +6,13 @@ import pytest
 import torch
 from hypothesis import given, settings, strategies as st
 from torch import nn
+from typer.testing import CliRunner
 
 import ganlab.reproduce as reproduce
 from conftest import equal
 from ganlab.callbacks import SCHEDULERS, LearningRate
 from ganlab.checkpoint import newest
+from ganlab.cli import app
 from ganlab.data import Folder, Images, load, statistics
 from ganlab.models.dcgan import NORMS, dcgan, dcgan_discriminator, dcgan_generator, pyramid
 from ganlab.runs import OPTIMIZERS, load as load_run, resume, start
@@ -135,7 +137,7 @@ def test_the_search_goes_on_within_a_run(tmp_path):
     names = "Adam, cosine", "D with spectral norm"
     go = lambda folder: reproduce.run_study(plan_of(*names), tmp_path / folder, seeds=2, steps=10, say=lambda line: None)
     plan = plan_of(*names)(False, None)
-    begun = start(reproduce.home(tmp_path / "parts", names[0], 1), plan.recipes[names[0]].model, plan.data, **plan.shared, seed=1, steps=10, every=2, keep=1, **plan.recipes[names[0]].training)
+    begun = start(reproduce.run_folder(tmp_path / "parts", names[0], 1), plan.recipes[names[0]].model, plan.data, **plan.shared, seed=1, steps=10, every=2, keep=1, **plan.recipes[names[0]].training)
     begun.fit(3)  # killed there
     whole, parts = go("whole"), go("parts")
     assert {n: [r["scores"] for r in runs] for n, runs in whole.results.items()} == {n: [r["scores"] for r in runs] for n, runs in parts.results.items()}
@@ -151,6 +153,19 @@ def test_a_training_that_is_not_finite_is_a_result(tmp_path):
     tame, wild = study.table()
     assert tame["failed"] == 0 and wild["failed"] == 2 and math.isnan(wild[study.scores[0]]) and math.isfinite(tame[study.scores[0]])
     assert "not finite" in study.results["wild"][0]["failed"] and reproduce.Study(**json.loads((tmp_path / "study.json").read_text())) == study
+
+
+def test_dcgan_on_the_command_line(tmp_path):
+    run = lambda *words: CliRunner().invoke(app, [str(w) for w in words])
+    words = ["--data", "digits", "--size", 16, "--steps", 2, "--out", tmp_path / "run", "--device", "cpu", "--batch", 8]
+    done = run("train", "dcgan", *words, *(f"--set={s}" for s in ("width=2", "norm=spectral", "optimizer=nesterov", "lr_schedule=cosine")))
+    config = json.loads((tmp_path / "run/config.json").read_text())
+    assert done.exit_code == 0 and config["model"]["norm"] == "spectral" and config["training"]["optimizer"] == "nesterov", done.output
+    for wrong, message in ((["train", "dcgan", "--data", "digits", "--out", tmp_path / "x"], "it makes sides of 16, 32, 64, ..., not 8; load the images with size=16"),
+                           (["train", "--resume", "--out", tmp_path / "run", "--steps", 3], "cosine schedule is over at step 2"),
+                           (["reproduce", "report-004-dcgan", "--full", "--out", tmp_path / "y"], "--data FOLDER")):
+        done = run(*wrong)
+        assert done.exit_code == 1 and message in done.stderr, done.output
 
 
 def test_the_full_search_wants_a_folder(tmp_path):
