@@ -217,7 +217,7 @@ def reproduce(
     out: Annotated[Optional[Path], typer.Option(help="Its folder; runs/STUDY if not given.")] = None,
     full: Annotated[bool, typer.Option("--full", help="As long as the report's own trainings; for a GPU.")] = False,
     seeds: Annotated[int, typer.Option(help="How many trainings of each kind.")] = 3,
-    data: Annotated[Optional[str], typer.Option(help="mnist or digits; MNIST if it is here.")] = None,
+    data: Annotated[Optional[str], typer.Option(help="A data set's name or a folder of images; the study's own if not given.")] = None,
     steps: Annotated[Optional[int], typer.Option(help="Length of each training.")] = None,
 ):
     "Run a report's experiments again, resumably, and print the table."
