@@ -171,7 +171,7 @@ class Reconstructions(Callback):
         self.act("box", None)
         return self.panel
 
-# %% ../nbs/52_decoders.ipynb #d2eb804b
+# %% ../nbs/52_decoders.ipynb #98ac068b
 class StopOnStagnation(Callback):
     """Ends a training when the losses whose names begin with `columns` stagnate, as report 000 did by eye.
 
@@ -179,6 +179,7 @@ class StopOnStagnation(Callback):
     """
 
     def __init__(self, patience: int = 2000, window: int = 100, by: float = 0.01, columns: str = "d_loss.rebuild"):
+        if not 0 <= by < 1: raise ValueError(f"`by` is a fraction from 0 to less than 1, not {by}")
         self.patience, self.window, self.by, self.columns = patience, window, by, columns
         self.total, self.best, self.since = 0.0, float("inf"), 0
 
