@@ -18,20 +18,22 @@ from ..gan import GAN
 from ..lipschitz import spectral_norm
 from ..objectives import Objective, unknown
 
-# %% ../../nbs/30_dcgan.ipynb #1b4099d4
+# %% ../../nbs/30_dcgan.ipynb #5f98c823
 def pyramid(size: int, width: int) -> list[int]:
-    "Channels at sides 4, 8, ... size/2, halved at each doubling, down to `width`. Raises ValueError for a size that is no power of two from 16."
-    if size < 16 or size & (size - 1): raise ValueError(f"DCGAN doubles 4x4 until it is there: it makes sides of 16, 32, 64, ..., not {size}; load the images with size={max(16, 2 ** round(math.log2(max(size, 1))))}")
+    "Channels at sides 4, 8, ... size/2, halved at each, down to `width`. Raises ValueError for a size that is no power of two from 16."
+    if size < 16 or size & (size - 1):
+        near = max(16, 2 ** round(math.log2(max(size, 1))))
+        raise ValueError(f"DCGAN doubles 4x4 until it is there: it makes sides of 16, 32, 64, ..., not {size}; load the images with size={near}")
     return [width * 2**i for i in reversed(range(size.bit_length() - 3))]
 
-# %% ../../nbs/30_dcgan.ipynb #b0eb8aa9
+# %% ../../nbs/30_dcgan.ipynb #17b411cf
 def initialize(layer: nn.Module):
     "For `net.apply`: weights of convolutions from N(0, 0.02²), gains of batch norm from N(1, 0.02²), biases 0; Radford et al. 2016, section 4."
     if isinstance(layer, (nn.Conv2d, nn.ConvTranspose2d)): nn.init.normal_(layer.weight, 0.0, 0.02)
     if isinstance(layer, nn.BatchNorm2d): nn.init.normal_(layer.weight, 1.0, 0.02)
     if getattr(layer, "bias", None) is not None: nn.init.zeros_(layer.bias)
 
-# %% ../../nbs/30_dcgan.ipynb #7be387bd
+
 def up(inputs: int, outputs: int, stride: int = 2) -> list[nn.Module]:
     "Transposed 4x4 convolution, batch norm, ReLU: twice the side, or with stride 1 from 1x1 to 4x4."
     return [nn.ConvTranspose2d(inputs, outputs, 4, stride, stride - 1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
