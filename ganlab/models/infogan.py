@@ -165,7 +165,7 @@ def infogan(size: int = 28, channels: int = 1, categorical: Sequence[int] = (10,
     return InfoGAN(infogan_generator(size, channels, latent_dim, width), Recognizer(size, channels, latent_dim - 62, width), codes, information, std,
                    defaults=dict(optimizer=dict(discriminator=partial(adam, lr=2e-4), generator=partial(adam, lr=1e-3))))
 
-# %% ../../nbs/34_infogan.ipynb #49a846f3
+# %% ../../nbs/34_infogan.ipynb #e23813ec
 def pairing(score: np.ndarray) -> list[tuple[int, int]]:
     "The pairs (row, column), no row or column twice, with the largest sum of `score`."
     from scipy.optimize import linear_sum_assignment
@@ -177,7 +177,7 @@ def matched_accuracy(predicted: Tensor, labels: Tensor) -> float:
     if predicted.shape != labels.shape: raise ValueError(f"want a label for each prediction, got {tuple(predicted.shape)} and {tuple(labels.shape)}")
     counts = np.zeros((int(predicted.max()) + 1, int(labels.max()) + 1))
     np.add.at(counts, (predicted.numpy(), labels.numpy()), 1)
-    return sum(counts[pair] for pair in pairing(counts)) / len(labels)
+    return float(sum(counts[pair] for pair in pairing(counts)) / len(labels))
 
 # %% ../../nbs/34_infogan.ipynb #a5dc5d0c
 def correlations(means: Tensor, factors: dict[str, Tensor]) -> dict[str, list[float]]:
