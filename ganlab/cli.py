@@ -78,7 +78,7 @@ def train(
     steps: Annotated[Optional[int], typer.Option(help="Length of the whole run (3000); with --resume, another length than the run was given.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="The run folder; runs/MODEL-DATA if not given.")] = None,
     size: Annotated[Optional[int], typer.Option(help="Side of the images; the data's own if not given.")] = None,
-    batch: Annotated[Optional[int], typer.Option(help="Images a step, per process (64).")] = None,
+    batch: Annotated[Optional[int], typer.Option(help="Images a step, per process; the model's own if not given, mostly 64.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Fixes every draw (0).")] = None,
     objective: Annotated[Optional[str], typer.Option(help="minimax, non_saturating, least_squares, hinge, wasserstein, ...")] = None,
     critic: Annotated[Optional[str], typer.Option(help="mlp, conv or official, for the Wasserstein games.")] = None,

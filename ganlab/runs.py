@@ -139,7 +139,7 @@ class Grids(Callback):
             save_grid(self.folder / f"step-{trainer.steps:08d}.png", trainer.gan.sample(64, seed=0))
 
 # %% ../nbs/61_runs.ipynb #2b8c5e38
-TRAINING = dict(steps=3000, batch_size=64, seed=0, optimizer=None, lr_d=None, lr_g=None, lr_schedule=None, n_d=None, n_g=None,
+TRAINING = dict(steps=3000, batch_size=None, seed=0, optimizer=None, lr_d=None, lr_g=None, lr_schedule=None, n_d=None, n_g=None,
                 g_every=None, g_every_epochs=None, ema=0.998, every=500, keep=3, metrics=None, held_out=None, lipschitz=None, precision="no", device=None, tracker=None)
 SESSION = ("every", "keep", "metrics", "held_out", "lipschitz", "precision", "device", "tracker")  # what may differ when a run goes on
 OPTIMIZERS = dict(adam=ADAM, rmsprop=partial(RMSprop, lr=2e-4), sgd=partial(SGD, lr=0.05), nesterov=partial(SGD, lr=0.01, momentum=0.9, nesterov=True))

@@ -116,6 +116,14 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path, channels):
     assert torch.equal(load_run(tmp_path / "whole").sample(3, seed=0), load_run(tmp_path / "parts").sample(3, seed=0))
 
 
+def test_building_the_network_that_compares_moves_no_stream():
+    "It is built at its first use, which in a resumed run is another step."
+    decoders.lite0_stages.cache_clear()
+    before = torch.get_rng_state()
+    decoders.lite0_stages()
+    assert torch.equal(before, torch.get_rng_state())
+
+
 def test_a_run_keeps_the_distance_that_it_began_with(tmp_path, monkeypatch):
     words = dict(model=dict(name="fastgan", **{**SMALL, "reconstruction": "auto"}), data=dict(name="scenes", n=8, size=32), batch_size=4, device="cpu")
     start(tmp_path / "run", **words).fit(1)

@@ -238,7 +238,7 @@ class FastGAN(GAN):
     """
 
     def __init__(self, generator: FastGenerator, discriminator: FastDiscriminator, latent_dim: int = 256, reconstruction: str = "features", augment: str = "color,translation"):
-        super().__init__(generator, discriminator, latent_dim, "randomized_hinge", defaults=dict(optimizer=partial(Adam, lr=2e-4, betas=(0.5, 0.999))))
+        super().__init__(generator, discriminator, latent_dim, "randomized_hinge", defaults=dict(optimizer=partial(Adam, lr=2e-4, betas=(0.5, 0.999)), batch_size=8))
         self.augment, self.reconstruction = Augment(augment), reconstruction
         self.hand: tuple[Tensor, Tensor] | None = None  # fakes of D's turn with their graph, for G's turn after it
 
