@@ -129,7 +129,7 @@ class Study(NamedTuple):
         widths = [max(map(len, column)) for column in zip(*lines)]
         return "\n".join("   ".join(cell.ljust(w) for cell, w in zip(line, widths)).rstrip() for line in lines) + f"\n({', '.join(self.scores)}; {self.about['seeds']} seeds, {self.about['steps']:,} steps)"
 
-# %% ../nbs/25_report_003.ipynb #cb667006
+# %% ../nbs/25_report_003.ipynb #21cb2f40
 def run_study(plan_of: Callable[..., Plan], folder: str | Path, full: bool = False, seeds: int = 3, data: str | None = None,
               steps: int | None = None, say: Callable = print) -> Study:
     """Run a study in `folder`, or what is missing of it; returns its results and writes study.json, study.png and samples.png.
@@ -152,7 +152,7 @@ def run_study(plan_of: Callable[..., Plan], folder: str | Path, full: bool = Fal
     write_atomically(folder / "study.json", lambda p: p.write_text(json.dumps(study._asdict())))
     write_atomically(folder / "study.png", lambda p: p.write_bytes(figure_png(study_figure(study))))
     drawn = [load(run_folder(folder, name, 0)).sample(16, seed=0) for name, runs in results.items() if runs[0]["scores"]]
-    if drawn: save_grid(folder / "samples.png", torch.cat(drawn), columns=16)
+    if drawn: save_grid(folder / "samples.png", torch.cat(drawn), columns=16, scale=max(1, 64 // drawn[0].shape[-1]))
     return study
 
 
