@@ -43,15 +43,14 @@ def circle(a: Tensor, b: Tensor, steps: int = 48) -> Tensor:
     "The full circle around the origin from `a` (..., d) through the direction of `b` and back: (steps, ..., d), all as long as `a`."
     across = b - (a * b).sum(-1, keepdim=True) / (a * a).sum(-1, keepdim=True) * a
     across = across / across.norm(dim=-1, keepdim=True) * a.norm(dim=-1, keepdim=True)
-    turn = torch.arange(steps, device=a.device) * (2 * torch.pi / steps)
-    turn = turn.view(-1, *[1] * a.ndim)
+    turn = torch.arange(steps, device=a.device, dtype=a.dtype).view(-1, *[1] * a.ndim) * (2 * torch.pi / steps)
     return turn.cos() * a + turn.sin() * across
 
 
 def patch(corners: Tensor, rows: int = 8, columns: int = 8, way: Callable = slerp) -> Tensor:
     "Points (rows, columns, d) between four `corners` (4, d): top left, top right, bottom left, bottom right."
     if len(corners) != 4: raise ValueError(f"a patch has 4 corners, not {len(corners)}")
-    down = torch.linspace(0, 1, rows, device=corners.device)[:, None]
+    down = torch.linspace(0, 1, rows, device=corners.device, dtype=corners.dtype)[:, None]
     left, right = way(corners[0].expand(rows, -1), corners[2].expand(rows, -1), down), way(corners[1].expand(rows, -1), corners[3].expand(rows, -1), down)
     return torch.stack([way(left, right, t.item()) for t in torch.linspace(0, 1, columns)], dim=1)
 
