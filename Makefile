@@ -19,7 +19,7 @@ $(ENV): constraints.txt settings.ini setup.py pyproject.toml
 	@echo "making the environment in .venv (about a minute, several GB with PyTorch)"
 	@uv=$$(command -v uv || echo .uv/bin/uv) && \
 	{ test -x $(BIN)/python || $$uv venv -q --python $(PYTHON) --no-python-downloads .venv; } && \
-	$$uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[lab,metrics,dev]'
+	$$uv pip install -q --python $(BIN)/python --compile-bytecode -c constraints.txt -e '.[lab,metrics,dev,export]'
 	@touch $@
 
 demo: $(ENV)

@@ -66,7 +66,7 @@ class Batches:
     def __init__(self, data, batch_size: int = 64, seed: int = 0, device="cpu", workers: int = 2, share: tuple[int, int] = (0, 1)):
         if batch_size < 1: raise ValueError(f"a batch needs at least one image, not {batch_size}")
         if batch_size * share[1] > len(data):
-            raise ValueError(f"a batch of {batch_size * share[1]} needs at least as many images, {getattr(data, 'name', 'the data')} has {len(data)}")
+            raise ValueError(f"a batch of {batch_size * share[1]} needs at least as many images, {getattr(data, 'name', 'the data')} has {len(data)}: take a smaller batch")
         self.whole = isinstance(data, (Tensor, Images))
         self.data = data.to(device) if self.whole else data
         self.batch_size, self.seed, self.device, self.workers, self.share = batch_size, seed, device, workers, share

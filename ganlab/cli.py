@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['app', 'Folder', 'Best', 'plain_errors', 'value_of', 'sort_settings', 'train', 'play', 'sample', 'walk', 'report_',
-           'data_', 'evaluate_', 'both_sides', 'save_scores', 'reproduce', 'demo']
+           'data_', 'export_', 'evaluate_', 'both_sides', 'save_scores', 'reproduce', 'demo']
 
 # %% ../nbs/64_cli.ipynb #03-2fb05726
 import ast
@@ -25,6 +25,7 @@ from .callbacks import Progress
 from .checkpoint import write_atomically
 from .data import catalog, load as load_data
 from .evaluate import MEASURES, STRICT, Scores, evaluate, named_measures
+from .export import export_onnx, save_pretrained
 from .features import NETWORKS, RESIZING, network, suited
 from .gan import GAN
 from .latent import tour
@@ -77,7 +78,7 @@ def train(
     steps: Annotated[Optional[int], typer.Option(help="Length of the whole run (3000); with --resume, another length than the run was given.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="The run folder; runs/MODEL-DATA if not given.")] = None,
     size: Annotated[Optional[int], typer.Option(help="Side of the images; the data's own if not given.")] = None,
-    batch: Annotated[Optional[int], typer.Option(help="Images a step, per process (64).")] = None,
+    batch: Annotated[Optional[int], typer.Option(help="Images a step, per process; the model's own if not given, mostly 64.")] = None,
     seed: Annotated[Optional[int], typer.Option(help="Fixes every draw (0).")] = None,
     objective: Annotated[Optional[str], typer.Option(help="minimax, non_saturating, least_squares, hinge, wasserstein, ...")] = None,
     critic: Annotated[Optional[str], typer.Option(help="mlp, conv or official, for the Wasserstein games.")] = None,
@@ -147,6 +148,22 @@ def data_(root: Annotated[Optional[Path], typer.Option(help="Where downloaded se
     for row in [{k: k for k in rows[0]}, *rows]: typer.echo("  ".join(v.ljust(widths[k]) for k, v in row.items()).rstrip())
     typer.echo("\nAny folder of images is a data set, too: --data path/to/folder --size 64")
 
+# %% ../nbs/64_cli.ipynb #5b9c14f1
+@app.command(name="export")
+def export_(
+    run: Folder,
+    onnx: Annotated[Optional[Path], typer.Option(help="The ONNX file to write; checked with onnxruntime.")] = None,
+    safetensors: Annotated[Optional[Path], typer.Option(help="The folder for generator.safetensors and generator.json.")] = None,
+    part: Annotated[Optional[str], typer.Option(help="Of a generator with styles, for --onnx: mapping or synthesis.")] = None,
+    best: Best = False,
+):
+    "Write the network that draws, for programs without PyTorch or for ganlab elsewhere."
+    with plain_errors():
+        if onnx is None and safetensors is None: raise ValueError("say what to write: --onnx FILE, --safetensors FOLDER, or both")
+        if part and onnx is None: raise ValueError("--part is for --onnx FILE")
+        if onnx: typer.echo(f"{onnx}: the same numbers as torch's, up to {export_onnx(run, onnx, best=best, part=part):.1e}")
+        if safetensors: typer.echo(save_pretrained(run, safetensors, best=best))
+
 # %% ../nbs/64_cli.ipynb #14-eae59923
 @app.command(name="evaluate")
 def evaluate_(
@@ -200,7 +217,7 @@ def reproduce(
     out: Annotated[Optional[Path], typer.Option(help="Its folder; runs/STUDY if not given.")] = None,
     full: Annotated[bool, typer.Option("--full", help="As long as the report's own trainings; for a GPU.")] = False,
     seeds: Annotated[int, typer.Option(help="How many trainings of each kind.")] = 3,
-    data: Annotated[Optional[str], typer.Option(help="mnist or digits; MNIST if it is here.")] = None,
+    data: Annotated[Optional[str], typer.Option(help="A data set's name or a folder of images; the study's own if not given.")] = None,
     steps: Annotated[Optional[int], typer.Option(help="Length of each training.")] = None,
 ):
     "Run a report's experiments again, resumably, and print the table."

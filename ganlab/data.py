@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['SOURCES', 'CARDS', 'load_digits', 'load_glyphs', 'load_scenes', 'data_root', 'one_at_a_time', 'download', 'has_md5',
-           'fetch', 'read_idx', 'load_mnist', 'load_cifar10', 'load', 'first', 'Card', 'catalog', 'cards']
+           'fetch', 'read_idx', 'load_mnist', 'load_cifar10', 'load', 'first', 'statistics', 'Card', 'catalog', 'cards']
 
-# %% ../nbs/10_data.ipynb #03-fbd7fcc2
+# %% ../nbs/10_data.ipynb #08f7856c
 import gzip
+import math
 import os
 from functools import partial
 from pathlib import Path
@@ -152,6 +153,22 @@ def first(data: Images | Folder, n: int | None) -> Images | Folder:
     if isinstance(data, Folder): return Folder(data.files[:n], data.shape[-1], data.shape[0], data.name)
     cut = lambda values: None if values is None else values[:n]
     return Images(data.images[:n], cut(data.labels), data.factors and {k: cut(v) for k, v in data.factors.items()}, data.name)
+
+# %% ../nbs/10_data.ipynb #2f0c8a5d
+def statistics(data: Images | Folder, portion: int = 256) -> list[dict]:
+    "A row for each channel and one for all: `channel`, `images`, `mean` and `std` over all pixels, `low`, `high`. Reads `portion` images at a time."
+    total, squares, low, high = 0.0, 0.0, [], []
+    for start in range(0, len(data), portion):
+        several = range(start, min(start + portion, len(data)))
+        batch = data[several.start : several.stop] if isinstance(data, Images) else torch.stack([data[i] for i in several])
+        pixels = batch.double().transpose(0, 1).flatten(1)  # (channels, pixels)
+        total, squares = total + pixels.sum(1), squares + pixels.square().sum(1)
+        low.append(pixels.amin(1)); high.append(pixels.amax(1))
+    count = len(data) * math.prod(data.shape[1:])
+    table = torch.stack([total / count, squares / count, torch.stack(low).amin(0), torch.stack(high).amax(0)], 1)
+    table = torch.cat([table, torch.cat([table[:, :2].mean(0), table[:, 2].amin()[None], table[:, 3].amax()[None]])[None]])
+    names = [*map(str, range(data.shape[0])), "all"]
+    return [dict(channel=c, images=len(data), mean=m, std=math.sqrt(max(0.0, s - m * m)), low=a, high=b) for c, (m, s, a, b) in zip(names, table.tolist())]
 
 # %% ../nbs/10_data.ipynb #20-54b4f9c0
 class Card(NamedTuple):

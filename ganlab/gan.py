@@ -32,7 +32,7 @@ class GAN(nn.Module):
 
     `generator`: latents (N, latent_dim) -> fakes; `discriminator`: images -> logits of any shape (N, ...).
     `penalties`: name -> f(discriminator, real, fake) -> scalar, added to D's losses. `constraint`: f(discriminator), done after each of D's turns.
-    `defaults`: keyword arguments that a Trainer takes from the game where it is given none, such as a paper's optimizer.
+    `defaults`: keyword arguments that a Trainer takes from the game where it is given none, such as a paper's optimizer or batch size.
     """
 
     def __init__(self, generator: nn.Module, discriminator: nn.Module, latent_dim: int, objective: str | Objective = "non_saturating",

@@ -1,12 +1,18 @@
 // Pictures, a sentence, and native controls. Python says what there is; this shows it and reports what is touched.
-// Traits read: pictures (PNGs), alts, note, sentence, problem, controls, limits, values. Messages sent: {touched: [[name, value], ...], ticket}.
-// Message received: {heard: ticket}, when Python is done with what was touched.
+// Traits read: pictures (PNGs), alts, note, sentence, problem, controls, limits, values, thumbs, code. Messages sent: {touched: [[name, value], ...], ticket}.
+// Messages received: {heard: ticket}, when Python is done with what was touched; {file: name, ticket} with a buffer, to be saved where the ticket is from.
 
 const element = (tag, attributes = {}, ...children) => {
   const node = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
   node.append(...children);
   return node;
+};
+
+const save = (name, bytes) => {
+  const link = element("a", { href: URL.createObjectURL(new Blob([bytes])), download: name });
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
 // One message is on its way at a time. A slider moved meanwhile sends its last place only; presses of buttons all count.
@@ -19,7 +25,10 @@ function courier(model) {
     model.send({ touched, ticket: waiting });
     touched = [];
   };
-  const hear = message => { if (message.heard === waiting) { waiting = null; flush(); } };
+  const hear = (message, buffers) => {
+    if (message.file && message.ticket.startsWith(me)) save(message.file, buffers[0]);
+    if (message.heard === waiting) { waiting = null; flush(); }
+  };
   model.on("msg:custom", hear);
   const touch = (name, value = null) => {
     const last = touched.at(-1);  // never across another touch: order counts
@@ -103,6 +112,39 @@ const makers = {
     input.addEventListener("keydown", e => { if (e.key === "Enter") commit(); });
     return { node: element("span", { class: "ganlab-control ganlab-wide" }, element("label", { for: id }, c.label), input), input, set: v => { if (!typing) input.value = v; } };
   },
+  thumbs: (c, touch, id) => {  // radio buttons, so that arrow keys choose
+    const node = element("fieldset", { class: "ganlab-thumbs" }, element("legend", {}, c.label));
+    const radios = () => [...node.querySelectorAll("input")];
+    const add = i => {
+      const input = element("input", { type: "radio", name: id, title: c.help, "data-name": c.name, "data-lm-suppress-shortcuts": "true" });
+      input.addEventListener("change", () => touch(c.name, i));
+      node.append(element("label", {}, input, element("img", { alt: "" })));
+    };
+    const fill = all => {
+      while (radios().length > all.length) node.lastChild.remove();
+      while (radios().length < all.length) add(radios().length);
+      all.forEach(([label, bytes], i) => {
+        const input = radios()[i], img = input.nextSibling, old = img.src;
+        input.setAttribute("aria-label", label);
+        input.parentNode.title = label;
+        img.src = URL.createObjectURL(new Blob([bytes], { type: "image/png" }));
+        if (old) URL.revokeObjectURL(old);
+      });
+    };
+    return { node, input: node, set: v => { if (radios()[v]) radios()[v].checked = true; }, fill };
+  },
+  code: c => {
+    const button = element("button", { type: "button", title: c.help, "data-name": c.name }, c.label), pre = element("pre", { tabindex: "0", "aria-label": "code" });
+    const said = element("span", { role: "status" });
+    const select = () => getSelection().selectAllChildren(pre);
+    button.addEventListener("click", async () => {
+      try { await navigator.clipboard.writeText(pre.textContent); said.textContent = "copied"; }
+      catch { unfold.open = true; select(); said.textContent = document.execCommand("copy") ? "copied" : "selected: press Ctrl+C"; }
+      setTimeout(() => { said.textContent = ""; }, 3000);
+    });
+    const unfold = element("details", { class: "ganlab-code" }, element("summary", {}, "code"), pre);
+    return { node: element("span", { class: "ganlab-control ganlab-wide" }, button, said, unfold), write: text => { pre.textContent = text; } };
+  },
 };
 
 function render({ model, el }) {
@@ -140,6 +182,8 @@ function render({ model, el }) {
     note: () => { note.textContent = model.get("note"); },
     sentence: () => { sentence.textContent = model.get("sentence"); say(model.get("sentence")); },
     problem: () => { problem.textContent = model.get("problem"); },
+    thumbs: () => { for (const [name, all] of Object.entries(model.get("thumbs"))) made[name].fill(all); show.values(); },
+    code: () => { for (const control of Object.values(made)) control.write?.(model.get("code")); },
     limits: () => { for (const [name, limits] of Object.entries(model.get("limits"))) made[name].limit(limits); show.values(); },
     values: () => {
       for (const [name, value] of Object.entries(model.get("values")))
@@ -150,7 +194,7 @@ function render({ model, el }) {
   const lookAway = reader(el, touch);
   return () => {
     hangUp(); lookAway(); hush();
-    for (const img of pictures.children) URL.revokeObjectURL(img.src);
+    for (const img of el.querySelectorAll("img")) URL.revokeObjectURL(img.src);
     for (const [trait, update] of Object.entries(show)) model.off(`change:${trait}`, update);
   };
 }

@@ -45,7 +45,8 @@ def ms_ssim(x: Tensor, y: Tensor) -> Tensor:
 def lpips_network(net: str = "vgg") -> torch.nn.Module:
     "LPIPS version 0.1 on 'vgg' or 'alex', ready to use. Raises FileNotFoundError that says what is missing."
     with extra(): from torchmetrics.image.lpip import LearnedPerceptualImagePatchSimilarity
-    try: return LearnedPerceptualImagePatchSimilarity(net_type=net).net
+    try:
+        with torch.random.fork_rng(): return LearnedPerceptualImagePatchSimilarity(net_type=net).net
     except (OSError, RuntimeError) as error:
         file = dict(vgg="vgg16-397923af.pth", alex="alexnet-owt-7be5be79.pth")[net]
         raise FileNotFoundError(f"LPIPS needs torchvision's {file}, which is not in {torch.hub.get_dir()}/checkpoints and could not be downloaded ({error}). "

@@ -95,17 +95,17 @@ class Trainer:
 
     `data`: images (a tensor, `Images`, any Dataset of tensors or dicts of tensors, or ready `Batches`). `batch_size` is per process.
     `optimizer`: `params -> Optimizer`, or a dict of one for each side; `schedule`: `(step, epoch) -> (turns of D, turns of G)`.
-    Both are the game's own (`gan.defaults`) unless given. `seed` fixes data order, latents and every other draw.
+    These three are the game's own (`gan.defaults`) unless given. `seed` fixes data order, latents and every other draw.
     """
 
-    def __init__(self, gan: GAN, data, batch_size: int = 64, optimizer: Callable | dict | None = None, schedule: Callable | None = None,
+    def __init__(self, gan: GAN, data, batch_size: int | None = None, optimizer: Callable | dict | None = None, schedule: Callable | None = None,
                  callbacks: Iterable[Callback] = (), seed: int = 0, accelerator: Accelerator | None = None):
         self.accelerator = accelerator or Accelerator()
         process, count = self.accelerator.process_index, self.accelerator.num_processes
         if not 0 <= seed < 2**32: raise ValueError(f"a seed is a whole number from 0 to 2**32 - 1, not {seed}")
         self.gan, self.callbacks = gan.to(self.accelerator.device).train(), list(callbacks)
         self.schedule = schedule or gan.defaults.get("schedule", Schedule())
-        self.batches = data if isinstance(data, Batches) else Batches(data, batch_size, seed, self.accelerator.device, share=(process, count))
+        self.batches = data if isinstance(data, Batches) else Batches(data, batch_size or gan.defaults.get("batch_size", 64), seed, self.accelerator.device, share=(process, count))
         self.randomness = Randomness(seed * 1_000_003 + 1 + process)  # none of these streams is the notebook's manual_seed(seed)
         gan.rng.manual_seed(seed * 1_000_003 + 500_000)
         gan.average = None  # an average that nobody keeps up to date would hide what is learned

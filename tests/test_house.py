@@ -14,7 +14,7 @@ from readme import PICTURE, readme
 ROOT = Path(__file__).parent.parent
 CHAPTERS = sorted((ROOT / "nbs").rglob("*.ipynb"))
 MODULES = [p for p in sorted((ROOT / "ganlab").rglob("*.py")) if p.name not in ("_modidx.py", "__init__.py", "__main__.py")]
-FLOORS = ["objectives synthetic batches checkpoint threads history lipschitz panel metrics", "randomness folder augment", "data gan", "latent trainer viz digits_network", "features similarity", "models", "callbacks live plane evaluate", "runs playground", "report reproduce", "cli"]
+FLOORS = ["objectives synthetic batches checkpoint threads history lipschitz panel metrics", "randomness folder augment", "data gan", "latent trainer viz digits_network", "features similarity", "models", "callbacks live plane evaluate explorer", "runs playground", "report reproduce export", "cli"]
 
 chapters = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 modules = pytest.mark.parametrize("path", MODULES, ids=lambda p: p.stem)

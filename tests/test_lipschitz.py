@@ -155,18 +155,20 @@ def test_a_run_with_augmentation_goes_on_to_the_same_bits(tmp_path):
     assert equal({**whole, "seconds": 0}, {**parts, "seconds": 0})
 
 
-def test_a_study_that_is_stopped_goes_on_where_it_was(tmp_path, monkeypatch):
-    few = {k: v for k, v in reproduce.recipes(False).items() if k in ("+ dropout", "WGAN-GP, conv critic")}
-    monkeypatch.setattr(reproduce, "recipes", lambda full: few)
-    go = lambda folder, say=lambda line: None: reproduce.report_003(tmp_path / folder, seeds=2, data="digits", steps=10, say=say)
+def test_a_study_that_is_stopped_goes_on_where_it_was(tmp_path):
+    def few(full, data):
+        plan = reproduce.report_003(full, data)
+        return plan._replace(recipes={k: plan.recipes[k] for k in ("+ dropout", "WGAN-GP, conv critic")})
+    go = lambda folder, say=lambda line: None: reproduce.run_study(few, tmp_path / folder, seeds=2, data="digits", steps=10, say=say)
     heard = []
     def stop(line):
         heard.append(line)
         if len(heard) == 3: raise KeyboardInterrupt
     with pytest.raises(KeyboardInterrupt): go("parts", stop)
-    half = tmp_path / "parts/wgan-gp-conv-critic/seed-1"
+    half, plan = tmp_path / "parts/wgan-gp-conv-critic/seed-1", few(False, "digits")
     assert not half.exists()
-    start(half, few["WGAN-GP, conv critic"].model, reproduce.study_data(False, "digits"), batch_size=64, seed=1, ema=0, steps=10, every=2, keep=1, lipschitz=1, **few["WGAN-GP, conv critic"].training).fit(4)  # killed within a run
+    recipe = plan.recipes["WGAN-GP, conv critic"]
+    start(half, recipe.model, plan.data, **plan.shared, seed=1, steps=10, every=2, keep=1, lipschitz=1, **recipe.training).fit(4)  # killed within a run
     def scores(study): return {name: [(r["scores"], r["bounds"]) for r in runs] for name, runs in study.results.items()}
     whole, parts = go("whole"), go("parts")
     assert json.loads(json.dumps(scores(whole))) == json.loads(json.dumps(scores(parts)))

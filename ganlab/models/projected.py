@@ -154,7 +154,7 @@ class ProjectedGenerator(nn.Module):
         if self.bounded: return image.tanh()
         return image if self.training else image.clamp(-1, 1)
 
-# %% ../../nbs/53_projected.ipynb #0434e3c6
+# %% ../../nbs/53_projected.ipynb #ace5d32f
 def by_depth(loss, *logits: Tensor) -> dict[str, Tensor]:
     "A loss of logits (N, 4, k) as one part for each depth; the parts sum to the loss of all."
     return {f"d{i}": loss(*level) / 4 for i, level in enumerate(zip(*(all_.unbind(1) for all_ in logits)))}
@@ -178,11 +178,13 @@ def projected(size: int, channels: int, generator: str = "lite", width: int | No
               features: str = "efficientnet_lite0", augment: str = "color,translation,cutout:0.2", blur: tuple[float, int] = (0.0, 300_000)) -> ProjectedGAN:
     """Projected GAN, Sauer et al. 2021. `generator`: "lite" or "fastgan"; `width`: of the generator, `heads`: of the discriminators; `look`: pixels that the feature network sees.
 
-    What is None is the released code's from 128 pixels on (128, 64, 224), and small enough for a laptop below (32, 32, twice the size).
+    What is None is the released code's from 128 pixels on (128, 64, 224), as are rates (0.0002) and batches (64);
+    below it is for a laptop: 32, 32, twice the size; a rate of 0.001 for G, batches of 16, and tanh.
     Raises ValueError for grey images and for sizes that cannot be made, ImportError without the extra ganlab[projected].
     """
     if channels != 3: raise ValueError(f"the feature network {features!r} sees color, these images have {channels} channel{'s' * (channels > 1)}: read a folder with channels=3, or train another model on grey images")
     small = size < 128
     made = ProjectedGenerator(size, channels, width=width or (32 if small else 128), blocks=generator, bounded=small)
     judge = ProjectedDiscriminator(size, look or min(224, 2 * size), heads or (32 if small else 64), features, augment, blur)
-    return ProjectedGAN(made, judge, 256, "hinge", defaults=dict(optimizer=partial(Adam, lr=2e-4, betas=(0.0, 0.99))))
+    rates = dict(discriminator=2e-4, generator=1e-3 if small else 2e-4)
+    return ProjectedGAN(made, judge, 256, "hinge", defaults=dict(optimizer={side: partial(Adam, lr=lr, betas=(0.0, 0.99)) for side, lr in rates.items()}, batch_size=16 if small else 64))
