@@ -135,7 +135,6 @@ def test_tracking_slopes_changes_no_bit():
     assert panel.pictures and "Step 4" in panel.sentence and track.show() is panel
 
 
-
 def test_a_run_with_augmentation_goes_on_to_the_same_bits(tmp_path):
     words = dict(model=dict(name="mlp", hidden=[16], augment="translation,cutout"), data=dict(name="digits", n=100), batch_size=16, every=10, device="cpu", lipschitz=None)
     start(tmp_path / "whole", **words).fit(20)
