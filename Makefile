@@ -31,7 +31,7 @@ lab: $(ENV)
 test: $(ENV)
 	$(ONE) $(BIN)/pytest tests/test_house.py
 	$(ONE) $(BIN)/nbdev_test --n_workers 2 --timing
-	$(ONE) $(BIN)/pytest --ignore tests/test_house.py
+	$(ONE) $(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_house.py
 
 test-full: test
 	$(ONE) FULL=1 $(BIN)/pytest -m full

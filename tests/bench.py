@@ -30,6 +30,7 @@ from ganlab.lipschitz import gradient_penalty
 from ganlab.metrics import frechet_distance
 from ganlab.models.mlp import mlp
 from ganlab.models.wgan import wgan_gp
+from ganlab.runs import accelerator, build
 from ganlab.synthetic import scenes
 from ganlab.trainer import Schedule, Trainer
 
@@ -109,6 +110,35 @@ def wgan(rounds=7, steps=3):
     for i, name in enumerate(("Trainer", "by hand", "careless by hand")): yield f"WGAN-GP, official networks: {name}", f"{1 / statistics.median(r[i] for r in rows):.2f} steps/s"
     yield "  Trainer's overhead (median of paired ratios)", f"{100 * (statistics.median(r[0] / r[1] for r in rows) - 1):+.1f} %"
     yield "  times faster than the careless loop", f"{statistics.median(r[2] / r[0] for r in rows):.2f}"
+
+
+def literal(gan, data, batch):
+    "The same turns of FastGAN or Projected GAN with nothing spared: D collects gradients in G's turn, and each weight is moved by itself. A generator that yields after each step."
+    moves = {side: torch.optim.Adam(gan.parameters_of(side), lr=2e-4, betas=(0.5, 0.999), foreach=False) for side in ("discriminator", "generator")}
+    while True:
+        for index in torch.randperm(len(data)).split(batch)[:-1]:
+            for side, losses in (("discriminator", gan.discriminator_loss), ("generator", gan.generator_loss)):
+                moves[side].zero_grad()
+                total = sum(losses(data[index]).values())
+                total.backward()
+                moves[side].step()
+                total.item()
+            yield
+
+
+def few_images(name, size, rounds=3, batch=8):
+    "Seconds a step and peak memory of FastGAN ('fastgan') or Projected GAN ('projected') on color images: Trainer in float32 and bf16, and the literal step, in turns."
+    data, make = scenes(4 * batch, size) / 127.5 - 1, partial(build, name, size=size, channels=3)
+    in_bf16 = Trainer(make(), data, batch, accelerator=accelerator("cpu", "bf16"))
+    ways = {"Trainer": Trainer(make(), data, batch, accelerator=accelerator("cpu")).step, "Trainer, bf16": in_bf16.step, "literal": partial(next, literal(make(), data, batch))}
+    for way in ways.values(): way()
+    rows = [[timed(way, 1) for way in ways.values()] for _ in range(rounds)]
+    for i, way in enumerate(ways): yield f"{name}, {size}x{size}, batch {batch}: {way}", f"{statistics.median(r[i] for r in rows):.2f} s/step"
+    for i, way in enumerate(("float32", "bf16")): yield f"  times faster than the literal step, {way}", f"{statistics.median(r[2] / r[i] for r in rows):.2f}"
+    code = "import sys, resource; from ganlab.runs import build; from ganlab.trainer import Trainer; from ganlab.synthetic import scenes; name, size, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]); " \
+           "Trainer(build(name, size=size, channels=3), scenes(batch, size) / 127.5 - 1, batch).fit(2); print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    peak = int(subprocess.check_output([sys.executable, "-c", code, name, str(size), str(batch)], text=True)) / (2**20 if sys.platform == "darwin" else 2**10)
+    yield "  peak memory of a process that trains it", f"{peak:,.0f} MiB"
 
 
 def watched(name, make, data, batch, seconds=10, rounds=5):
@@ -205,6 +235,7 @@ if __name__ == "__main__":
     print(f"{platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}\n")
     grey, color = torch.rand(2000, 1, 28, 28) * 2 - 1, scenes(100, 64) / 127.5 - 1
     sections = [memory(), imports(), folder(), compare("MLP 784, batch 64", partial(mlp, 28), grey, 64, 20), compare("DCGAN-64, batch 16", dcgan64, color, 16, 4),
-                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16), wgan(), distances(), extraction(), neighbours()]
+                watched("MLP 784, batch 64", partial(mlp, 28), grey, 64), watched("DCGAN-64, batch 16", dcgan64, color, 16), wgan(),
+                *(few_images(name, size) for name, size in (("fastgan", 64), ("fastgan", 128), ("projected", 64), ("fastgan", 256))), distances(), extraction(), neighbours()]
     for rows in sections:
         for what, number in rows: print(f"{what:<56} {number}", flush=True)
