@@ -222,11 +222,11 @@ def report_004_dcgan(full: bool = False, data: str | None = None) -> Plan:
 
 STUDIES["report-004-dcgan"] = partial(run_study, report_004_dcgan)
 
-# %% ../nbs/55_report_000.ipynb #35f4c2d0
+# %% ../nbs/55_report_000.ipynb #372843c8
 def recipes_000() -> dict[str, Recipe]:
     "The three models of report 000: FastGAN with one, two and three decoders, at twice the paper's learning rate, which suits narrow networks."
     game, rate = dict(name="fastgan", reconstruction="features"), dict(lr_d=4e-4, lr_g=4e-4)
-    models = {"1: whole": "whole", "2: + part": "whole,part", "3: + center": "whole,part,center"}
+    models = {"Model 1": "whole", "Model 2": "whole,part", "Model 3": "whole,part,center"}
     printed = ("318.0", "288.4", "295.7")
     return {name: Recipe(game | dict(decoders=decoders), rate, number) for (name, decoders), number in zip(models.items(), printed)}
 
