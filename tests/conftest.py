@@ -1,11 +1,13 @@
 "Shared by all tests: real data where it is, small games, and equality to the bit."
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # tests press Ctrl-C, which a shell ignores for what it runs in the background
 
 
 def pytest_collection_modifyitems(config, items):
