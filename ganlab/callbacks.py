@@ -175,7 +175,8 @@ class ADA(Callback):
 
     def after_step(self, trainer: Trainer):
         if trainer.steps % self.every: return
-        with evaluating(trainer.gan.discriminator) as D, torch.no_grad():
+        with evaluating(trainer.gan.discriminator) as D, torch.no_grad(), torch.random.fork_rng():
+            torch.manual_seed(trainer.steps)  # p is part of the game, so its draws are no matter of the notebook's stream
             for augment in self.augments: augment.train()  # what D is judged by is what it is shown
             signs = trainer.accelerator.reduce(D(trainer.batch).sign().mean(), "mean").item()
         batches = trainer.batches

@@ -20,6 +20,7 @@ from ..features import efficientnet_lite0
 from ..gan import GAN, processes
 from ..lipschitz import spectral_norm
 from .fastgan import CHANNELS, SkipExcitation, check_size, gated, noisy_up, up
+from .stylegan import normalize
 from ..objectives import unknown
 
 # %% ../../nbs/53_projected.ipynb #3ad67a50
@@ -88,7 +89,7 @@ def head(level: int, width: int = 64, halvings: int = 4) -> nn.Sequential:
 
 def blur_sigma(seen: int, start: float, images: int) -> float:
     "The blur after `seen` reals: from `start` in a straight line to 0 at `images`."
-    return start * max(0.0, 1 - seen / images) if start else 0.0
+    return start * max(0.0, 1 - seen / images)
 
 
 def blurred(images: Tensor, sigma: float) -> Tensor:
@@ -115,9 +116,13 @@ class ProjectedDiscriminator(nn.Module):
         self.heads = nn.ModuleList(head(level, width, 4 if self.look >= 128 else 3) for level in range(4)).to(memory_format=torch.channels_last)
         self.register_buffer("seen", torch.tensor(0))  # reals so far, for the blur
 
+    def sigma(self) -> float:
+        "The blur of now, in pixels; the counter is read only where there is a schedule, since on a GPU that waits for all that is queued."
+        return blur_sigma(self.seen.item(), *self.blur) if self.blur[0] else 0.0
+
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (3, self.size, self.size): raise ValueError(f"this discriminator takes images {(3, self.size, self.size)}, got {tuple(images.shape[1:])}: build it for these, or load the data in its size and in color")
-        if self.training: images = self.augment(blurred(images, blur_sigma(self.seen.item(), *self.blur)))
+        if self.training: images = self.augment(blurred(images, self.sigma()))
         if self.size < self.look: images = interpolate(images, (self.look, self.look), mode="bilinear", align_corners=False)
         return torch.stack([judge(level).flatten(1) for judge, level in zip(self.heads, self.project(images))], 1)
 
@@ -144,7 +149,7 @@ class ProjectedGenerator(nn.Module):
         spectral_norm(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.start(z * (z.square().mean(1, keepdim=True) + 1e-8).rsqrt())
+        x = self.start(normalize(z))
         maps = {4: x}
         for side, block in self.blocks.items():
             x = block(x)
