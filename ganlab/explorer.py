@@ -21,7 +21,7 @@ from .panel import Panel, button, check, choice, code, group, slider, thumbs
 from .viz import grid, png, save_gif, save_grid
 
 # %% ../nbs/33_explorer.ipynb #ca056202
-PATHS = {"great circle in Z": ("Z", slerp), "straight line in Z": ("Z", lerp), "straight line in W": ("W", lerp)}
+PATHS = {"great circle in Z": ("Z", slerp), "straight line in Z": ("Z", lerp), "great circle in W": ("W", slerp), "straight line in W": ("W", lerp)}  # circles in W go around its mean
 
 
 def spaces(gan: GAN) -> dict:
@@ -35,7 +35,7 @@ def useful_directions(gan: GAN, k: int) -> Directions:
         found = principal(gan.styles, k)
         return Directions(found.vectors * found.worth[:, None], found.worth)
     try: return of_first_layer(gan, k)
-    except ValueError: return Directions(torch.zeros(0, gan.latent_dim), torch.zeros(0))
+    except ValueError: return Directions(torch.zeros(0, gan.latent_dim, device=gan.device), torch.zeros(0))
 
 
 def code_controls(gan: GAN) -> list[dict]:
@@ -88,7 +88,8 @@ class LatentExplorer:
         "Where the controls are, or would be at another `t`: (1, d), or styles (1, layers, d) where some are mixed in."
         p, (home, way) = self.panel, PATHS[self.panel["path"]]
         a, b = at(self.spaces[home], *self.corners)
-        z = way(a, b, p["t"] if t is None else t)[None]
+        mean = self.gan.styles.mean if home == "W" else 0.0
+        z = (mean + way(a - mean, b - mean, p["t"] if t is None else t))[None]
         if self.styled and home == "Z": z = self.gan.styles.of(z)
         z = truncate(z, p["truncation"], self.gan.styles.mean if self.styled else 0.0)
         z = z + torch.tensor([self.amounts], device=z.device) @ self.directions.vectors
@@ -119,13 +120,15 @@ class LatentExplorer:
         p, name, (home, way) = self.panel, self.name, PATHS[self.panel["path"]]
         space = f"{name}.styles" if self.styled else name
         used = {"at", way.__name__}
-        lines = [f"a, b = at({name}{'.styles' if home == 'W' else ''}, {self.corners[0]}, {self.corners[1]})", f"point = {way.__name__}(a, b, {p['t']:g})[None]"]
+        lines = [f"a, b = at({name}{'.styles' if home == 'W' else ''}, {self.corners[0]}, {self.corners[1]})"]
+        if home == "W": lines += [f"mean = {name}.styles.mean", f"point = (mean + {way.__name__}(a - mean, b - mean, {p['t']:g}))[None]"]
+        else: lines.append(f"point = {way.__name__}(a, b, {p['t']:g})[None]")
         if self.styled and home == "Z": lines.append(f"point = {name}.styles.of(point)")
         if p["truncation"] != 1: used.add("truncate"); lines.append(f"point = truncate(point, {p['truncation']:g}{f', {name}.styles.mean' if self.styled else ''})")
         if any(self.amounts):
             k, find = len(self.amounts), "principal" if self.styled else "of_first_layer"
             used.add(find)
-            lines += [f"found = {find}({space}, {k})", f"point = point + torch.tensor([{self.amounts}]) @ {'(found.vectors * found.worth[:, None])' if self.styled else 'found.vectors'}"]
+            lines += [f"found = {find}({space}, {k})", f"point = point + torch.tensor([{self.amounts}]).to(point) @ {'(found.vectors * found.worth[:, None])' if self.styled else 'found.vectors'}"]
         mixed = self.styled and p["mix_from"] < self.gan.generator.layers
         if mixed: lines.append(f"point = mix(point, at({name}.styles, {self.corners[1]}), range({p['mix_from']}, {self.gan.generator.layers}), {self.gan.generator.layers})")
         lines += [f"point[:, {start}:{start + len(values)}] = torch.tensor({values})" for start, values in self.code_values().items()]
