@@ -12,6 +12,7 @@ from typing import Callable, Iterable
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 
 from .objectives import Objective, named
 from .randomness import Randomness
@@ -40,7 +41,7 @@ class GAN(nn.Module):
         super().__init__()
         self.generator, self.discriminator, self.latent_dim = generator, discriminator, latent_dim
         self.objective, self.penalties, self.constraint, self.defaults = named(objective), penalties or {}, constraint, defaults or {}
-        self.average: nn.Module | None = None  # an averaged generator, if one is kept (callbacks.EMA)
+        self.average: AveragedModel | None = None  # of the generator, if one is kept (callbacks.EMA)
         self.rng = torch.Generator()  # the stream of latents; a Trainer seeds it
         self.observed: dict[str, Tensor] = {}  # what D said in the last turn, for the history
 
@@ -62,18 +63,30 @@ class GAN(nn.Module):
     def discriminator_loss(self, real: Tensor) -> dict[str, Tensor]:
         "D's losses by name on a batch of reals (N, C, H, W); gradients reach D alone."
         with torch.no_grad(): fake = self.generator(self.deal(len(real)))
-        if fake.shape[1:] != real.shape[1:]:
-            raise ValueError(f"the generator makes {tuple(fake.shape[1:])}, the data are {tuple(real.shape[1:])}: build the network or load the data in the other size")
+        self.compare_shapes(fake, real)
         real_logits, fake_logits = self.discriminator(real), self.discriminator(fake)
         self.observe(real=real_logits, fake=fake_logits)
-        penalties = {name: penalty(self.discriminator, real, fake) for name, penalty in self.penalties.items()}
-        return {"adversarial": self.objective.discriminator(real_logits, fake_logits), **penalties}
+        penalties = self.penalty_parts(real, fake)
+        return {**self.parts(self.objective.discriminator, real_logits, fake_logits), **penalties}
 
     def generator_loss(self, real: Tensor) -> dict[str, Tensor]:
         "G's losses by name; `real` says how many fakes to make, and is shown to D where the objective compares."
         fake = self.generator(self.deal(len(real)))
         real_logits = self.discriminator(real) if self.objective.paired else None
-        return {"adversarial": self.objective.generator(self.discriminator(fake), real_logits)}
+        return self.parts(self.objective.generator, self.discriminator(fake), real_logits)
+
+    def parts(self, loss: Callable, *logits: Tensor | None) -> dict[str, Tensor]:
+        "One side's loss of `logits` by name; a game with several judges has a part for each."
+        return {"adversarial": loss(*logits)}
+
+    def penalty_parts(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        "D's penalties by name."
+        return {name: penalty(self.discriminator, real, fake) for name, penalty in self.penalties.items()}
+
+    def compare_shapes(self, fake: Tensor, real: Tensor):
+        "Raises ValueError if G's images are not as large as the data's."
+        if fake.shape[1:] != real.shape[1:]:
+            raise ValueError(f"the generator makes {tuple(fake.shape[1:])}, the data are {tuple(real.shape[1:])}: build the network or load the data in the other size")
 
     def moved(self, side: str):
         "The weights of `side` have just moved: D's are brought back into its constraint, if there is one."

@@ -127,18 +127,18 @@ class InfoGAN(GAN):
         "Losses of D, Q and their trunk by name; gradients reach them alone."
         latents = self.deal(len(real))
         with torch.no_grad(): fake = self.generator(latents)
-        if fake.shape[1:] != real.shape[1:]: raise ValueError(f"the generator makes {tuple(fake.shape[1:])}, the data are {tuple(real.shape[1:])}: build the network or load the data in the other size")
+        self.compare_shapes(fake, real)
         real_logits, (fake_logits, said) = self.discriminator(real), self.discriminator.read(fake)
         self.observe(real=real_logits, fake=fake_logits)
-        penalties = {name: penalty(self.discriminator, real, fake) for name, penalty in self.penalties.items()}
-        return self.with_information({"adversarial": self.objective.discriminator(real_logits, fake_logits), **penalties}, latents, said)
+        penalties = self.penalty_parts(real, fake)
+        return self.with_information({**self.parts(self.objective.discriminator, real_logits, fake_logits), **penalties}, latents, said)
 
     def generator_loss(self, real: Tensor) -> dict[str, Tensor]:
         "G's losses by name; both parts reach it through the trunk."
         latents = self.deal(len(real))
         fake_logits, said = self.discriminator.read(self.generator(latents))
         real_logits = self.discriminator(real) if self.objective.paired else None
-        return self.with_information({"adversarial": self.objective.generator(fake_logits, real_logits)}, latents, said)
+        return self.with_information(self.parts(self.objective.generator, fake_logits, real_logits), latents, said)
 
     def codes_of(self, images) -> dict[str, Tensor]:
         "What Q reads in `images` (N, C, H, W), a tensor or a data set, by code: probabilities (N, size) of categories, means (N, size) of continuous codes."

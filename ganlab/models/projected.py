@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['BLOCKS', 'lite0', 'backbone', 'Projector', 'head', 'blur_sigma', 'blurred', 'ProjectedDiscriminator',
-           'ProjectedGenerator', 'by_depth', 'ProjectedGAN', 'projected']
+           'ProjectedGenerator', 'ProjectedGAN', 'projected']
 
 # %% ../../nbs/53_projected.ipynb #4052ac49
 from functools import partial
 from itertools import pairwise
+from typing import Callable
 
 import torch
 from torch import Tensor, nn
@@ -160,23 +161,17 @@ class ProjectedGenerator(nn.Module):
         return image if self.training else image.clamp(-1, 1)
 
 # %% ../../nbs/53_projected.ipynb #ace5d32f
-def by_depth(loss, *logits: Tensor) -> dict[str, Tensor]:
-    "A loss of logits (N, 4, k) as one part for each depth; the parts sum to the loss of all."
-    return {f"d{i}": loss(*level) / 4 for i, level in enumerate(zip(*(all_.unbind(1) for all_ in logits)))}
-
-
 class ProjectedGAN(GAN):
     "The hinge game against four discriminators; losses d0 (finest) to d3 (deepest)."
 
-    def discriminator_loss(self, real: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad(): fake = self.generator(self.deal(len(real)))
-        of_real, of_fake = self.discriminator(real), self.discriminator(fake)
-        self.discriminator.seen += len(real) * processes()
-        self.observe(real=of_real, fake=of_fake)
-        return by_depth(self.objective.discriminator, of_real, of_fake)
+    def parts(self, loss: Callable, *logits: Tensor | None) -> dict[str, Tensor]:
+        "A loss of logits (N, 4, k) as one part for each depth; the parts sum to the loss of all."
+        return {f"d{i}": loss(*(None if of is None else of[:, i] for of in logits)) / 4 for i in range(4)}
 
-    def generator_loss(self, real: Tensor) -> dict[str, Tensor]:
-        return by_depth(self.objective.generator, self.discriminator(self.generator(self.deal(len(real)))))
+    def discriminator_loss(self, real: Tensor) -> dict[str, Tensor]:
+        losses = super().discriminator_loss(real)
+        self.discriminator.seen += len(real) * processes()
+        return losses
 
 
 def projected(size: int, channels: int, generator: str = "lite", width: int | None = None, look: int | None = None, heads: int | None = None,
