@@ -6,14 +6,12 @@
 __all__ = ['PATHS', 'spaces', 'useful_directions', 'code_controls', 'controls', 'LatentExplorer']
 
 # %% ../nbs/33_explorer.ipynb #b267b582
-import io
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .checkpoint import write_atomically
 from .gan import GAN
 from .latent import Directions, at, lerp, of_first_layer, principal, slerp, truncate
 from .models.stylegan import mix

@@ -275,6 +275,63 @@ track.show()"""
     page.close()
 
 
+def test_augmentations_are_tried_by_name_and_by_slider(lab, browser):
+    page = open_notebook(lab, browser, "augment.ipynb", "import torch\nfrom ganlab.data import load\nfrom ganlab.live import try_augment\ntry_augment(load('scenes', 32)[torch.arange(8)])")
+    shown = lambda n: page.evaluate(PIXELS, f".ganlab-pictures img:nth-child({n})")
+    before, changed = shown(1), shown(2)
+    assert difference(before, changed) > 10
+    press(page, "[data-name=seed]", "ArrowRight", "color,translation,cutout")
+    assert difference(changed, shown(2)) > 5 and difference(before, shown(1)) == 0
+    press(page, "[data-name=probability]", "Home", "probability 0.00: pixels changed by 0.00")
+    assert difference(before, shown(2)) == 0
+    policy = page.locator("[data-name=policy]")
+    policy.fill("cutuot"); policy.press("Enter")
+    says(page, "did you mean 'cutout'")
+    assert not page.errors
+    page.close()
+
+
+def test_gates_listen_to_another_latent(lab, browser):
+    game = "import torch\nfrom ganlab.models.fastgan import fastgan, style_swap\ntorch.manual_seed(0)\ngan = fastgan(32, 3, width=8)\n" \
+           "for p in gan.generator.to_big.parameters(): torch.nn.init.normal_(p, 0, 3)  # an untrained game draws grey\nstyle_swap(gan)"
+    page = open_notebook(lab, browser, "swap.ipynb", game)
+    mixed = page.evaluate(PIXELS, ".ganlab img")
+    for side in (16, 32): page.locator(f"[data-name=map_{side}]").uncheck()
+    says(page, "with its own style: 0% of the way")
+    page.wait_for_timeout(500)
+    alone = page.evaluate(PIXELS, ".ganlab img")
+    assert difference(mixed, alone) > 0  # little, untrained
+    page.locator("[data-name=style]").press("ArrowRight")
+    says(page, "right latent 2")
+    page.wait_for_timeout(500)
+    assert difference(alone, page.evaluate(PIXELS, ".ganlab img")) > 0.01 and not page.errors
+    page.close()
+
+
+def test_decoders_are_watched_while_they_learn(lab, browser):
+    game = """from ganlab.callbacks import Reconstructions
+from ganlab.data import load
+from ganlab.models.fastgan import fastgan
+from ganlab.trainer import Trainer
+watch = Reconstructions(every=2)
+trainer = Trainer(fastgan(32, 3, width=4, decoders="whole,part", reconstruction="pixels"), load("scenes", 32), 8, callbacks=[watch])
+trainer.start(10**6)
+watch.show()"""
+    page = open_notebook(lab, browser, "decoders.ipynb", game)
+    says(page, "Step [1-9].*whole 0.*part 0.*loss of an image")
+    first = page.evaluate(PIXELS, ".ganlab img")
+    said = page.locator(".ganlab-sentence").first.text_content()
+    page.wait_for_function("said => document.querySelector('.ganlab-sentence').textContent !== said", arg=said, timeout=60_000)
+    page.wait_for_timeout(1000)
+    assert difference(first, page.evaluate(PIXELS, ".ganlab img")) > 0 and page.locator(".ganlab-pictures img").count() == 2
+    python(page, "trainer.stop()")
+    page.wait_for_timeout(500)
+    parts = [page.evaluate(PIXELS, ".ganlab-pictures img:nth-child(2)"), press(page, "[data-name=box]", "ArrowRight", "Step")]
+    assert difference(parts[0], page.evaluate(PIXELS, ".ganlab-pictures img:nth-child(2)")) > 1  # another quadrant
+    assert not page.errors
+    page.close()
+
+
 @pytest.fixture
 def play(lab, browser):
     page = open_notebook(lab, browser, "play.ipynb", "from ganlab.playground import Playground\np = Playground()\np")
