@@ -33,6 +33,7 @@ from ganlab.models.wgan import wgan_gp
 from ganlab.runs import accelerator, build
 from ganlab.synthetic import scenes
 from ganlab.trainer import Schedule, Trainer
+from literal import as_written, literal
 
 ADAM = partial(torch.optim.Adam, lr=2e-4, betas=(0.5, 0.999))
 
@@ -112,25 +113,11 @@ def wgan(rounds=7, steps=3):
     yield "  times faster than the careless loop", f"{statistics.median(r[2] / r[0] for r in rows):.2f}"
 
 
-def literal(gan, data, batch):
-    "The same turns of FastGAN or Projected GAN with nothing spared: D collects gradients in G's turn, and each weight is moved by itself. A generator that yields after each step."
-    moves = {side: torch.optim.Adam(gan.parameters_of(side), lr=2e-4, betas=(0.5, 0.999), foreach=False) for side in ("discriminator", "generator")}
-    while True:
-        for index in torch.randperm(len(data)).split(batch)[:-1]:
-            for side, losses in (("discriminator", gan.discriminator_loss), ("generator", gan.generator_loss)):
-                moves[side].zero_grad()
-                total = sum(losses(data[index]).values())
-                total.backward()
-                moves[side].step()
-                total.item()
-            yield
-
-
 def few_images(name, size, rounds=3, batch=8):
     "Seconds a step and peak memory of FastGAN ('fastgan') or Projected GAN ('projected') on color images: Trainer in float32 and bf16, and the literal step, in turns."
     data, make = scenes(4 * batch, size) / 127.5 - 1, partial(build, name, size=size, channels=3)
     in_bf16 = Trainer(make(), data, batch, accelerator=accelerator("cpu", "bf16"))
-    ways = {"Trainer": Trainer(make(), data, batch, accelerator=accelerator("cpu")).step, "Trainer, bf16": in_bf16.step, "literal": partial(next, literal(make(), data, batch))}
+    ways = {"Trainer": Trainer(make(), data, batch, accelerator=accelerator("cpu")).step, "Trainer, bf16": in_bf16.step, "literal": partial(next, literal(as_written(make()), data, batch))}
     for way in ways.values(): way()
     rows = [[timed(way, 1) for way in ways.values()] for _ in range(rounds)]
     for i, way in enumerate(ways): yield f"{name}, {size}x{size}, batch {batch}: {way}", f"{statistics.median(r[i] for r in rows):.2f} s/step"

@@ -10,11 +10,13 @@ from torch.nn.functional import avg_pool2d
 
 import ganlab.models.decoders as decoders
 from conftest import equal
+from literal import as_written
 from ganlab.callbacks import EMA, Reconstructions, StopOnStagnation
 from ganlab.checkpoint import newest
 from ganlab.data import load
 from ganlab.models.decoders import QUADRANTS, Box, Decoding, looks_at, named_decoders
 from ganlab.models.fastgan import SIZES, FastDiscriminator, FastGenerator, fastgan, style_swap
+from ganlab.models.projected import projected
 from ganlab.runs import accelerator, load as load_run, resume, start
 from ganlab.trainer import Schedule, Trainer
 
@@ -35,6 +37,22 @@ def test_counts_and_logits_are_those_of_the_papers_code(size, generator, discrim
     maps = gan.discriminator.encode(images)
     assert gan.discriminator(images).shape == (3, 50) and [x.shape[1:] for x in gan.generator.pair(torch.empty(3, 256, device="meta"))] == [(3, size, size), (3, 128, 128)]
     assert {name: tuple(m.shape[1:]) for name, m in maps.items()} == {"256": (16, 256, 256), "128": (32, 128, 128), "64": (64, 64, 64), "32": (128, 32, 32), "16": (256, 16, 16), "8": (512, 8, 8), "small": (256, 8, 8)}
+
+
+@pytest.mark.parametrize("build", [lambda: fastgan(64, width=8, reconstruction="pixels"), lambda: projected(64, 3, width=8, heads=8, look=64)], ids=["fastgan", "projected"])
+def test_a_fast_step_is_the_step_as_it_is_written(build):
+    def turns(change):
+        torch.manual_seed(0)
+        gan, real = change(build().double()), torch.rand(4, 3, 64, 64, dtype=torch.double) * 2 - 1
+        gan.deal = lambda n: gan.latent(n, torch.Generator().manual_seed(1)).double()
+        numbers = []
+        for side, losses in (("discriminator", gan.discriminator_loss), ("generator", gan.generator_loss)):
+            parts, moved = losses(real), [p for p in gan.parameters_of(side) if p.requires_grad]
+            numbers += [*parts.values(), *torch.autograd.grad(sum(parts.values()), moved, retain_graph=True, allow_unused=True)]
+        return numbers
+    fast, written = turns(lambda gan: gan), turns(as_written)
+    assert len(fast) == len(written) > 50
+    assert all((a is None and b is None) or torch.allclose(a, b, rtol=1e-6, atol=1e-9) for a, b in zip(fast, written))
 
 
 @pytest.mark.parametrize("size, channels", list(zip(SIZES, (1, 3, 1, 3, 1, 3))))

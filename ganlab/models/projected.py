@@ -20,7 +20,7 @@ from ..augment import Augment
 from ..features import efficientnet_lite0
 from ..gan import GAN, processes
 from ..lipschitz import spectral_norm
-from .fastgan import CHANNELS, SkipExcitation, check_size, gated, noisy_up, up
+from .fastgan import SkipExcitation, channels_by_side, noisy_up, pixel_by_pixel, start, up
 from .stylegan import normalize
 from ..objectives import unknown
 
@@ -67,7 +67,7 @@ class Projector(nn.Module):
 
     def levels(self, images: Tensor) -> list[Tensor]:
         "The network's own four maps."
-        return self.net((images * self.factor + self.offset).contiguous(memory_format=torch.channels_last))
+        return self.net(pixel_by_pixel(images * self.factor + self.offset))
 
     def across_channels(self, maps: list[Tensor]) -> list[Tensor]: return [mix(m) for mix, m in zip(self.channels, maps)]
 
@@ -139,18 +139,16 @@ class ProjectedGenerator(nn.Module):
 
     def __init__(self, size: int = 256, channels: int = 3, latent_dim: int = 256, width: int = 128, blocks: str = "lite", bounded: bool = False):
         super().__init__()
-        check_size(size)
-        self.bounded = bounded
         if blocks not in BLOCKS: raise unknown("generator", blocks, BLOCKS)
-        wide = {side: max(1, int(times * width)) for side, times in CHANNELS.items() if side <= size}
-        self.start = nn.Sequential(nn.Unflatten(1, (latent_dim, 1, 1)), nn.ConvTranspose2d(latent_dim, 2 * wide[4], 4, bias=False), *gated(wide[4]))
+        self.bounded, wide = bounded, channels_by_side(size, width)
+        self.start = start(latent_dim, wide[4])
         self.blocks = nn.ModuleDict({str(s): BLOCKS[blocks](wide[s // 2], wide[s], s) for s in wide if s > 4})
         self.gates = nn.ModuleDict({str(s): SkipExcitation(wide[s // 16], wide[s]) for s in wide if 64 <= s <= 512})
         self.to_image = nn.Conv2d(wide[size], channels, 3, padding=1)
         spectral_norm(self)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.start(normalize(z))
+        x = pixel_by_pixel(self.start(normalize(z)))
         maps = {4: x}
         for side, block in self.blocks.items():
             x = block(x)
@@ -187,4 +185,4 @@ def projected(size: int, channels: int, generator: str = "lite", width: int | No
     made = ProjectedGenerator(size, channels, width=width or (32 if small else 128), blocks=generator, bounded=small)
     judge = ProjectedDiscriminator(size, look or min(224, 2 * size), heads or (32 if small else 64), features, augment, blur)
     rates = dict(discriminator=2e-4, generator=1e-3 if small else 2e-4)
-    return ProjectedGAN(made, judge, 256, "hinge", defaults=dict(optimizer={side: partial(Adam, lr=lr, betas=(0.0, 0.99)) for side, lr in rates.items()}, batch_size=16 if small else 64))
+    return ProjectedGAN(made, judge, 256, "hinge", defaults=dict(optimizer={side: partial(Adam, lr=lr, betas=(0.0, 0.99), fused=True) for side, lr in rates.items()}, batch_size=16 if small else 64))
