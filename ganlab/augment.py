@@ -18,7 +18,7 @@ from .objectives import unknown
 class Augmentation:
     """A change of images (N, C, H, W): `draw` says what is to happen to each of them, a row (N, k); `apply` does it.
 
-    `amount`: its one number, in [0, 1]; `neutral`: the row that changes nothing. Lengths in a draw are fractions of a side.
+    `amount`: its one number, in [0, 1] (blur: an odd number of pixels); `neutral`: the row that changes nothing. Lengths in a draw are fractions of a side (blur: pixels).
     """
     amount: float | None = None
     neutral: tuple[float, ...] = ()
@@ -210,7 +210,7 @@ class Augment(nn.Module):
         self.register_buffer("p", p if p is None else torch.tensor(float(p)))
 
     def draw(self, images: Tensor, rng: torch.Generator | None = None) -> Tensor:
-        "What is to happen to each of `images` (N, C, H, W): a row of numbers for each, good for these images at other sizes, too."
+        "What is to happen to each of `images` (N, C, H, W): a row of numbers for each, good for these images at other sizes, too (but for blur, which counts in pixels)."
         rows = [torch.empty(len(images), 0)]
         for change in self.changes:
             row = change.draw(images.shape, rng)
@@ -225,6 +225,10 @@ class Augment(nn.Module):
         if draw.shape != (len(images), sum(widths)): raise ValueError(f"{len(images)} images want a draw of {(len(images), sum(widths))} numbers, not {tuple(draw.shape)}")
         for change, rows in zip(self.changes, draw.split(widths, 1)): images = change.apply(images, rows)
         return images
+
+    def _load_from_state_dict(self, state, prefix, *rest):
+        if self.p is None and prefix + "p" in state: self.p = torch.zeros(())  # weights that were trained with ADA
+        super()._load_from_state_dict(state, prefix, *rest)
 
     def extra_repr(self) -> str: return ",".join(self.names)
 

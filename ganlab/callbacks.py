@@ -169,7 +169,7 @@ class ADA(Callback):
 
     def attach(self, trainer: Trainer):
         self.augments = [m for m in trainer.gan.discriminator.modules() if isinstance(m, Augment)]
-        if not self.augments: raise ValueError("ADA finds no Augment in the discriminator: build the model with a policy, such as augment='color,translation,cutout'")
+        if not self.augments: raise ValueError("ADA finds no Augment in the discriminator: build the model with a policy, such as augment='color,translation,cutout' (FastGAN augments outside of its discriminator: ADA cannot steer it)")
         for augment in self.augments:
             if augment.p is None: augment.p = torch.zeros((), device=trainer.accelerator.device)
 
@@ -244,17 +244,17 @@ class StopOnStagnation(Callback):
     def __init__(self, patience: int = 2000, window: int = 100, by: float = 0.01, columns: str = "d_loss.rebuild"):
         if not 0 <= by < 1: raise ValueError(f"`by` is a fraction from 0 to less than 1, not {by}")
         self.patience, self.window, self.by, self.columns = patience, window, by, columns
-        self.total, self.best, self.since = 0.0, float("inf"), 0
+        self.total, self.count, self.best, self.since = 0.0, 0, float("inf"), 0
 
     def after_step(self, trainer: Trainer):
         values = [value for name, value in trainer.row.items() if name.startswith(self.columns)]
         if not values: raise ValueError(f"no loss is called {self.columns}...: this game has {', '.join(name for name in trainer.row if '_loss' in name)}")
-        self.total += sum(values)
-        if trainer.steps % self.window: return
-        mean, self.total = self.total / self.window, 0.0
+        self.total, self.count = self.total + sum(values), self.count + 1
+        if self.count < self.window: return
+        mean, self.total, self.count = self.total / self.count, 0.0, 0
         if mean < self.best * (1 - self.by): self.best, self.since = mean, trainer.steps
         elif trainer.steps - self.since >= self.patience: trainer.stop()
 
-    def state_dict(self) -> dict: return dict(total=self.total, best=self.best, since=self.since)
+    def state_dict(self) -> dict: return dict(total=self.total, count=self.count, best=self.best, since=self.since)
 
     def load_state_dict(self, state: dict): self.__dict__.update(state)

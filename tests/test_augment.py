@@ -13,6 +13,7 @@ from ganlab.callbacks import ADA
 from ganlab.data import load
 from ganlab.live import try_augment
 from ganlab.models.mlp import mlp
+from ganlab.models.projected import projected
 from ganlab.trainer import Trainer
 
 EVERYTHING = "color,translation,cutout,flip,affine,blur"
@@ -133,6 +134,23 @@ def test_ada_and_leaky_reals_go_on_to_the_same_bits():
     other.fit(7)
     assert torch.equal(before, torch.get_rng_state())  # nothing of the game hangs on the notebook's stream
     assert equal({**whole.state_dict(), "seconds": 0}, {**other.state_dict(), "seconds": 0}) and whole.callbacks[0].rows[-1][0] == 12 and whole.callbacks[0].rows[-1][2] > 0
+
+
+def test_weights_of_a_game_with_ada_can_be_had_without_it():
+    game = adaptive().fit(12).gan
+    plain = mlp(8, hidden=(32,), augment="translation,cutout")
+    plain.load_state_dict(game.state_dict())
+    assert plain.discriminator[0].p == game.discriminator[0].p > 0
+
+
+def test_ada_listens_to_what_projected_gan_is_shown():
+    gan, seen = projected(32, 3, width=4, heads=4, look=64, augment="brightness"), []
+    trainer = Trainer(gan, load("scenes", 32)[:8], 4, callbacks=[ADA(every=1)])
+    gan.discriminator.augment.p.fill_(1)
+    gan.discriminator.project.register_forward_pre_hook(lambda net, images: seen.append((net.training, gan.discriminator.training, images[0].mean((1, 2, 3)))))
+    trainer.step()
+    (_, evaluated, shown) = seen[-1]
+    assert not evaluated and not torch.allclose(shown, trainer.batch.mean((1, 2, 3)), atol=1e-2)
 
 
 def test_ada_goes_up_down_and_no_further():

@@ -168,6 +168,13 @@ def test_watching_changes_no_bit_and_stopping_is_remembered():
     second.load_state_dict(first.state_dict())
     assert second.fit(100).steps == 6 and again.best == rule.best
 
+    late = StopOnStagnation(patience=100, window=4)  # it listens from step 3 on: its first mean is of steps 4 to 7
+    trainer = Trainer(small(), load("scenes", 32)[:16], 4).fit(3)
+    trainer.callbacks.append(late)
+    trainer.fit(4)
+    rebuilt = sum(trainer.history[name] for name in trainer.history.columns if "rebuild" in name)
+    assert late.best == pytest.approx(rebuilt[-4:].mean())
+
 
 def test_mixed_precision_and_other_schedules():
     try: trainer = Trainer(small(augment="color,translation,cutout"), load("scenes", 32)[:16], 4, accelerator=accelerator("cpu", "bf16")).fit(2)
@@ -212,6 +219,7 @@ def test_lpips_has_gradients_and_says_which_file_it_misses(monkeypatch, tmp_path
 @pytest.mark.parametrize("words, message", [
     (dict(size=48), "not 48: load the data in one of these sizes"), (dict(size=16), "not 16"), (dict(size=2048), "not 2048"),
     (dict(size=32, channels=1, reconstruction="features"), "have 1 channel: take 'pixels'"), (dict(size=32, reconstruction="lpips"), "the decoders draw 16"),
+    (dict(size=64, decoders="whole,part,center", reconstruction="lpips"), "the decoders draw 16"),
     (dict(size=64, decoders="whole,hole"), "no decoder 'hole': did you mean 'whole'"), (dict(size=64, reconstruction="pixel"), "did you mean 'pixels'"),
     (dict(size=32, decoders="center"), "'center' would draw 8x8 pixels of images of 32"), (dict(size=64, augment="colour"), "did you mean 'color'"),
 ])

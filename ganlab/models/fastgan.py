@@ -154,7 +154,7 @@ def style_swap(gan):
         with gan.drawing() as G: content, mixed, other = G(z), G(z, style, levels), G(style)
         change = ((mixed - content).abs().mean() / (other - content).abs().mean().clamp(min=1e-6)).item()
         where = f"the style of {panel['style']} at the maps of side {', '.join(map(str, levels))}" if levels else "its own style"
-        panel.sentence = f"Left latent {panel['content']}, right latent {panel['style']}; between them the content of {panel['content']} with {where}: {change:.0%} of the way between the two, by mean difference of pixels."
+        panel.sentence = f"Left latent {panel['content']}, right latent {panel['style']}; between them the content of {panel['content']} with {where}: it differs from the left one by {change:.0%} of what the two differ by."
         panel.pictures = [png(grid(torch.cat([content, mixed, other]), 3, max(1, 160 // gan.generator.size)))]
         panel.alts = [panel.sentence]
     panel = Panel([slider("content", 0, 0, 99, help="Number of the latent that gives the content"), slider("style", 1, 0, 99, help="Number of the latent that the gates listen to"),
@@ -323,4 +323,5 @@ def fastgan(size: int = 64, channels: int = 3, latent_dim: int = 256, width: int
     """
     width = width or (64 if size >= 256 else 16)
     discriminator = FastDiscriminator(size, channels, width, decoders)
-    return FastGAN(FastGenerator(size, channels, latent_dim, width), discriminator, latent_dim, named_reconstruction(reconstruction, channels, discriminator.small), augment)
+    least = min(map(discriminator.side, discriminator.decodings), default=discriminator.small)  # pixels that a decoder draws
+    return FastGAN(FastGenerator(size, channels, latent_dim, width), discriminator, latent_dim, named_reconstruction(reconstruction, channels, least), augment)

@@ -106,7 +106,7 @@ class ProjectedDiscriminator(nn.Module):
     """Color images (N, 3, size, size) -> logits (N, 4, k): one row for each depth, the finest first. Sauer et al. 2021, section 3; the released code.
 
     On the way: blur, augmentation (both in training mode only), enlargement to `look` pixels if smaller, the frozen `Projector`, four heads.
-    `width`: its channels, 64 as released. `blur`: deviation in pixels at the start, and the number of reals after which there is none.
+    `width`: its channels, 64 as released. `blur`: sigma at the start, see `blurred`, and the number of reals after which there is none.
     """
 
     def __init__(self, size: int, look: int = 224, width: int = 64, features: str = "efficientnet_lite0", augment: str = "color,translation,cutout:0.2", blur: tuple[float, int] = (0.0, 300_000)):
@@ -123,7 +123,8 @@ class ProjectedDiscriminator(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         if images.shape[1:] != (3, self.size, self.size): raise ValueError(f"this discriminator takes images {(3, self.size, self.size)}, got {tuple(images.shape[1:])}: build it for these, or load the data in its size and in color")
-        if self.training: images = self.augment(blurred(images, self.sigma()))
+        if self.training: images = blurred(images, self.sigma())
+        images = self.augment(images)  # nothing in evaluation mode, unless ADA asks for it
         if self.size < self.look: images = interpolate(images, (self.look, self.look), mode="bilinear", align_corners=False)
         return torch.stack([judge(level).flatten(1) for judge, level in zip(self.heads, self.project(images))], 1)
 
