@@ -173,6 +173,7 @@ def belongs(folder: Path, plan: Plan):
 def study_figure(study: Study):
     "Figure: each run's Fréchet distance as a point, each recipe's mean as a stroke, and below, for each recipe that was tracked, the bounds of its first seed."
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogFormatter
     tracked = {name: runs[0]["bounds"] for name, runs in study.results.items() if runs[0]["bounds"]}
     fig = plt.figure(figsize=(14, 6.5) if tracked else (10, 0.3 * len(study.results) + 0.8), layout="constrained")
     top, *bottom = fig.subfigures(2, 1, height_ratios=(1.2, 1)) if tracked else [fig]
@@ -181,7 +182,8 @@ def study_figure(study: Study):
         values = study.values(name, study.scores[0]) if study.scores else []
         ax.plot(values, [i] * len(values), FAKE_MARKER, color=FAKE, alpha=0.7)
         if values: ax.plot(np.mean(values), i, "|", color="black", ms=14)
-    ax.set(yticks=range(len(study.results)), yticklabels=list(study.results), xscale="log", xlabel=next(iter(study.scores), "")); ax.invert_yaxis(); ax.grid(alpha=0.3)
+    ax.set(yticks=range(len(study.results)), yticklabels=list(study.results), xscale="log", xlabel=next(iter(study.scores), ""), ylim=(len(study.results) - 0.5, -0.5)); ax.grid(alpha=0.3)
+    ax.xaxis.set_major_formatter(LogFormatter()); ax.xaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False))  # 145, not 1.45 x 10^2
     if tracked:
         for ax, (name, rows) in zip(bottom[0].subplots(1, len(tracked), sharey=True, squeeze=False)[0], tracked.items()): draw_bounds(ax, rows); ax.set_title(name, fontsize=9)
         ax.legend(fontsize=7)
