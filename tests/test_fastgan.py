@@ -196,7 +196,7 @@ def test_gates_of_another_latent():
         assert not torch.equal(G(z, style, [16]), G(z)) and not torch.equal(G(z, style, [16]), G(z, style))
     panel = style_swap(gan)
     for name in ("map_16", "map_32", "map_64"): panel.touch(name, False)
-    assert "its own style: 0% of the way" in panel.sentence and panel.alts == [panel.sentence]
+    assert "its own style: it differs from the left one by 0%" in panel.sentence and panel.alts == [panel.sentence]
 
 
 def test_lpips_has_gradients_and_says_which_file_it_misses(monkeypatch, tmp_path):

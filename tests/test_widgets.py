@@ -297,7 +297,7 @@ def test_gates_listen_to_another_latent(lab, browser):
     page = open_notebook(lab, browser, "swap.ipynb", game)
     mixed = page.evaluate(PIXELS, ".ganlab img")
     for side in (16, 32): page.locator(f"[data-name=map_{side}]").uncheck()
-    says(page, "with its own style: 0% of the way")
+    says(page, "with its own style: it differs from the left one by 0%")
     page.wait_for_timeout(500)
     alone = page.evaluate(PIXELS, ".ganlab img")
     assert difference(mixed, alone) > 0  # little, untrained
