@@ -255,6 +255,14 @@ def test_a_cell_that_runs_again_ends_what_it_began(lab, browser):
     page.close()
 
 
+def moved_by_itself(page):
+    "How far the first picture is from what it was one sentence ago."
+    first, said = page.evaluate(PIXELS, ".ganlab img"), page.locator(".ganlab-sentence").first.text_content()
+    page.wait_for_function("said => document.querySelector('.ganlab-sentence').textContent !== said", arg=said, timeout=60_000)
+    page.wait_for_timeout(1000)
+    return difference(first, page.evaluate(PIXELS, ".ganlab img"))
+
+
 def test_slopes_and_bounds_are_drawn_while_a_critic_learns(lab, browser):
     game = """from ganlab.callbacks import TrackLipschitz
 from ganlab.data import load
@@ -266,11 +274,7 @@ trainer.start(10**6)
 track.show()"""
     page = open_notebook(lab, browser, "slopes.ipynb", game)
     says(page, "Step [1-9][0-9]*: the largest slope met is [0-9.]+, the product of operator norms")
-    first = page.evaluate(PIXELS, ".ganlab img")
-    said = page.locator(".ganlab-sentence").first.text_content()
-    page.wait_for_function("said => document.querySelector('.ganlab-sentence').textContent !== said", arg=said, timeout=60_000)
-    page.wait_for_timeout(500)
-    assert difference(first, page.evaluate(PIXELS, ".ganlab img")) > 0 and "slope" in page.locator(".ganlab img").first.get_attribute("alt")
+    assert moved_by_itself(page) > 0 and "slope" in page.locator(".ganlab img").first.get_attribute("alt")
     python(page, "trainer.stop()")
     page.close()
 
@@ -319,11 +323,7 @@ trainer.start(10**6)
 watch.show()"""
     page = open_notebook(lab, browser, "decoders.ipynb", game)
     says(page, "Step [1-9].*whole 0.*part 0.*loss of an image")
-    first = page.evaluate(PIXELS, ".ganlab img")
-    said = page.locator(".ganlab-sentence").first.text_content()
-    page.wait_for_function("said => document.querySelector('.ganlab-sentence').textContent !== said", arg=said, timeout=60_000)
-    page.wait_for_timeout(1000)
-    assert difference(first, page.evaluate(PIXELS, ".ganlab img")) > 0 and page.locator(".ganlab-pictures img").count() == 2
+    assert moved_by_itself(page) > 0 and page.locator(".ganlab-pictures img").count() == 2
     python(page, "trainer.stop()")
     page.wait_for_timeout(500)
     parts = [page.evaluate(PIXELS, ".ganlab-pictures img:nth-child(2)"), press(page, "[data-name=box]", "ArrowRight", "Step")]
